@@ -1,0 +1,528 @@
+"""The contract: every struct that crosses a process boundary, and nothing else.
+
+Structs are frozen and keyword-only; a union is tagged; a new field has a default; no field changes
+its meaning. Times are Unix nanoseconds unless a name says `boot`; sizes and offsets are bytes.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Literal
+
+from msgspec import Struct, field
+
+# --- words that several messages share ------------------------------------------------------------
+
+
+class Direction(IntEnum):
+    """Seen from the traced process."""
+
+    EGRESS = 0
+    INGRESS = 1
+
+
+Side = Literal["request", "response"]
+Role = Literal["client", "server"]
+Protocol = Literal["http/1.0", "http/1.1", "http/2"]
+
+# The kernel counts lost bytes by these reasons, in this order (record.h names the same).
+KERNEL_LOSS_REASONS = ("ring_full", "ring_refused", "unreadable", "shed")
+
+# A name or value of None is unknown, never empty: HPACK state from before the attach.
+Headers = tuple[tuple[str | None, str | None], ...]
+
+
+class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who owns a connection. On a host without containers: namespace `host`, workload = process."""
+
+    node: str
+    namespace: str
+    pod: str = ""
+    container: str = ""
+    workload: str = ""
+    pid: int = 0
+    process: str = ""
+    tls: str = ""
+
+
+class Losses(Struct, frozen=True, array_like=True):
+    """Bytes lost in the kernel, by reason, in the order of KERNEL_LOSS_REASONS."""
+
+    ring_full: int = 0
+    ring_refused: int = 0
+    unreadable: int = 0
+    shed: int = 0
+
+    def total(self) -> int:
+        return self.ring_full + self.ring_refused + self.unreadable + self.shed
+
+
+# --- discovery -> capture: plainwire.targets.<node> (JSON) ----------------------------------------
+
+Operation = Literal["read", "write", "new", "clear", "free"]
+
+
+class Site(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One probe: where it sits, what it sees there, what it costs and why.
+
+    `enter` sees the arguments in the registers of the call; `exit` sees the result in the return
+    register. `abi` says where the length of a transfer is: `returns_length` (SSL_read: the result)
+    or `length_pointer` (SSL_read_ex and the internal functions: result 1, length behind the fourth
+    argument); `object` is a call whose only interest is its TLS object.
+    """
+
+    operation: Operation
+    event: Literal["enter", "exit"]
+    abi: Literal["returns_length", "length_pointer", "object"]
+    function: str  # the symbol, or the internal function's caller: "SSL_read_ex -> internal"
+    kind: Literal["uprobe", "uretprobe"]
+    address: int  # ELF virtual address
+    offset: int  # file offset of the same byte
+    cost: Literal["emulated", "single_step", "uretprobe"]
+    fallback: str = ""  # empty, or why nothing cheaper could be proven
+
+
+class FileIdentity(Struct, frozen=True, kw_only=True, order=True):
+    """The real inode, below overlayfs."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    build_id: str = ""
+
+    def key(self) -> str:
+        return f"{self.device:x}-{self.inode:x}"
+
+
+class Target(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One TLS library or executable to probe, with resolved sites."""
+
+    identity: FileIdentity
+    path: str  # opens the file from the host: /proc/<pid>/root/... or a host path
+    name: str  # what a user calls it: /usr/lib/x86_64-linux-gnu/libssl.so.3
+    family: Literal["openssl"]
+    library: str  # "openssl 3.0.19"
+    sites: tuple[Site, ...]
+
+
+class TlsProcess(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A process that has TLS code mapped, and by which target it is covered, if by any."""
+
+    pid: int
+    start_boot_ns: int  # with the pid unique on a node and boot
+    process: str
+    target: str = ""  # FileIdentity.key() or empty
+    library: str = ""
+    reason: str = ""  # why not covered: "no symbols in …", with the mend where there is one
+
+
+class Targets(Struct, frozen=True, kw_only=True):
+    """The full desired state of a node; the last one wins."""
+
+    node: str
+    time_ns: int
+    targets: tuple[Target, ...]
+    processes: tuple[TlsProcess, ...] = ()
+
+
+# --- capture -> people: plainwire.coverage.<node> (JSON) ------------------------------------------
+
+CoverageState = Literal["captured", "partly", "excluded", "not_captured"]
+
+
+class CoverageEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    pid: int
+    process: str
+    state: CoverageState
+    library: str = ""
+    file: str = ""
+    reason: str = ""
+
+
+class Coverage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    node: str
+    time_ns: int
+    epoch: int
+    attached: tuple[Target, ...]
+    processes: tuple[CoverageEntry, ...]
+    failed: tuple[tuple[str, str], ...] = ()  # (file, why its probes could not be attached)
+
+
+# --- capture -> parse: plainwire.raw.<shard>.<node>; records.py frames head and records -----------
+
+
+class Opened(Struct, frozen=True, kw_only=True, array_like=True):
+    """A connection that is new, or has not been named for a while."""
+
+    connection: int
+    source: Source
+    first_boot_ns: int
+    mid_connection: bool = False  # begun before the probes saw it
+    local: str | None = None  # only where proven
+    peer: str | None = None
+
+
+class Final(Struct, frozen=True, kw_only=True, array_like=True):
+    """How far one direction of a connection got: next offset, and what was lost on the way."""
+
+    offset: int
+    lost: Losses
+
+
+class Closed(Struct, frozen=True, kw_only=True, array_like=True):
+    connection: int
+    boot_ns: int
+    egress: Final
+    ingress: Final
+    reason: Literal["freed", "exited", "evicted", "reused"] = "freed"
+
+
+class Tail(Struct, frozen=True, kw_only=True, array_like=True):
+    """A loss since the last tick on a connection that lives: so that a lost tail has its owner."""
+
+    connection: int
+    direction: Direction
+    final: Final
+
+
+class ShardTotals(Struct, frozen=True, kw_only=True, array_like=True):
+    """Cumulative for one shard in one epoch, counted in the kernel."""
+
+    seen_bytes: int = 0
+    seen_records: int = 0
+    submitted_bytes: int = 0
+    lost: Losses = Losses()
+    connections: int = 0
+
+
+class RawHead(Struct, frozen=True, kw_only=True):
+    """The head of a raw batch; an empty batch is a tick. Message id: `raw_id()`."""
+
+    node: str
+    epoch: int  # grows whenever the kernel's state was made anew
+    shard: int
+    counter: int  # of this shard's batches in this epoch, from 1
+    lowest_held: int  # counters below it that did not arrive are lost, others are on their way
+    boot_ns: int  # watermark: when the rings were read
+    anchor_ns: int  # Unix time minus boot time
+    totals: ShardTotals
+    opened: tuple[Opened, ...] = ()
+    closed: tuple[Closed, ...] = ()
+    tails: tuple[Tail, ...] = ()
+    final: bool = False  # the probes are detached: nothing follows in this epoch
+    spool_lost_bytes: int = 0  # cumulative: bytes in batches that the spool gave up
+
+
+def raw_id(head: RawHead) -> str:
+    return f"{head.node}/{head.epoch}/{head.shard}/{head.counter}"
+
+
+# --- parse -> collect: plainwire.frames.<shard> (msgpack) -----------------------------------------
+
+
+class Frame(Struct, frozen=True, kw_only=True, array_like=True):
+    connection: int
+    time_ns: int
+
+
+class OpenFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="open"):
+    source: Source
+    mid_connection: bool = False
+    local: str | None = None
+    peer: str | None = None
+
+
+class RequestHead(Frame, frozen=True, kw_only=True, array_like=True, tag="request"):
+    """`time_ns` is the head's first byte. `direction` is the one that the request travelled."""
+
+    stream: int  # HTTP/2 stream id, or the ordinal on an HTTP/1 connection, from 1
+    protocol: Protocol
+    direction: Direction
+    method: str
+    scheme: str | None
+    authority: str | None
+    path: str | None  # the request target as sent, query included
+    headers: Headers
+    hpack_partial: bool = False
+
+
+class ResponseHead(Frame, frozen=True, kw_only=True, array_like=True, tag="response"):
+    stream: int
+    protocol: Protocol
+    direction: Direction
+    status: int | None
+    headers: Headers
+    hpack_partial: bool = False
+
+
+class InterimHead(Frame, frozen=True, kw_only=True, array_like=True, tag="interim"):
+    """A 1xx response; 101 ends HTTP on an HTTP/1.1 connection."""
+
+    stream: int
+    status: int
+    headers: Headers
+
+
+class BodyFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="body"):
+    """`size` content bytes at `offset` of the body; `data` is the prefix that is kept (cap)."""
+
+    stream: int
+    side: Side
+    offset: int
+    size: int
+    data: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"BodyFrame({self.stream}, {self.side}, {self.offset}+{self.size})"
+
+
+class EndFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="end"):
+    """One side of an exchange is complete; `time_ns` is its last byte, `size` its content bytes."""
+
+    stream: int
+    side: Side
+    size: int
+    trailers: Headers = ()
+
+
+class ResetFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="reset"):
+    """RST_STREAM, or a stream that GOAWAY refused."""
+
+    stream: int
+    code: int
+    direction: Direction
+
+
+class GapFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="gap"):
+    """Bytes that are known to be missing. Without a stream they can't be owned by one exchange.
+
+    `part` is request.head, request.body, response.head, response.body, egress or ingress; `offset`
+    counts in the body for a body, in the direction's bytes elsewhere.
+    """
+
+    stream: int | None
+    part: str
+    offset: int
+    bytes: int
+    reason: str
+
+
+class MalformedFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="malformed"):
+    """Bytes that break their protocol: what and how many, never a sample of them."""
+
+    direction: Direction
+    stream: int | None
+    protocol: str
+    reason: str
+    bytes: int
+
+
+class OpaqueFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="opaque"):
+    """Plaintext that is no HTTP (or no longer is, after 101 or CONNECT): counted, not kept."""
+
+    direction: Direction
+    protocol: str  # "unknown", "websocket", "tunnel", "postgres" …
+    bytes: int
+
+
+class CloseFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="close"):
+    """No more frames of this connection: freed, exited, evicted, reused, capture_restart."""
+
+    reason: str
+
+
+class TickFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="tick"):
+    """A node's input is folded up to `counter` of `epoch`. `connection` is 0."""
+
+    node: str
+    epoch: int
+    counter: int
+    final: bool = False
+
+
+AnyFrame = (
+    OpenFrame
+    | RequestHead
+    | ResponseHead
+    | InterimHead
+    | BodyFrame
+    | EndFrame
+    | ResetFrame
+    | GapFrame
+    | MalformedFrame
+    | OpaqueFrame
+    | CloseFrame
+    | TickFrame
+)
+
+
+class FrameBatch(Struct, frozen=True, kw_only=True, array_like=True):
+    """What one raw message gave, in pieces that fit the bus. Message id: `<origin>/<piece>`."""
+
+    shard: int
+    counter: int  # running, per shard, from 1: the order in which collect folds
+    origin: str  # the raw message's id
+    piece: int
+    frames: tuple[AnyFrame, ...]
+
+
+# --- collect -> people: plainwire.witnesses.<namespace>.<workload> (JSON) -------------------------
+
+WitnessState = Literal["open", "complete", "no_response", "no_request", "reset", "partial"]
+
+
+class Body(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`size` counts what passed on the wire after de-chunking, None where it can't be known.
+
+    `captured` is what of that was kept; `text` or `base64` shows it, content-decoded where
+    `content_encoding` names codings that were undone in `decoded_from`.
+    """
+
+    size: int | None
+    captured: int
+    truncated: bool
+    truncated_by: Literal["cap", "gap", "bomb"] | None = None
+    text: str | None = None
+    base64: str | None = None
+    content_encoding: str | None = None  # as sent
+    decoded: bool = False  # the content coding is undone in what is shown
+
+    def __repr__(self) -> str:
+        return f"Body(size={self.size}, captured={self.captured})"
+
+
+class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    method: str | None
+    scheme: str | None
+    authority: str | None
+    path: str | None
+    headers: Headers
+    trailers: Headers
+    body: Body
+    hpack: Literal["partial"] | None = None
+
+
+class Interim(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    status: int
+    headers: Headers = ()
+
+
+class Response(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    status: int | None
+    headers: Headers
+    trailers: Headers
+    body: Body
+    interim: tuple[Interim, ...] = ()
+    hpack: Literal["partial"] | None = None
+
+
+class WitnessConnection(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    id: str  # 16 hex digits
+    stream: int
+    local: str | None = None
+    peer: str | None = None
+    mid_connection: bool = False
+
+
+class Timing(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """RFC 3339 with nanoseconds; latency = response's first byte - request's last byte, signed."""
+
+    request_start: str | None = None
+    request_end: str | None = None
+    response_start: str | None = None
+    response_end: str | None = None
+    latency_ms: float | None = None
+
+
+class Redacted(Struct, frozen=True, kw_only=True):
+    count: int = 0
+    rules: tuple[str, ...] = ()
+
+
+class Gap(Struct, frozen=True, kw_only=True, rename={"part": "in"}):
+    part: str  # request.head, request.body, response.head, response.body, egress, ingress
+    offset: int
+    bytes: int
+    reason: str
+
+
+class Trace(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    trace_id: str
+    span_id: str
+    parent_span_id: str | None = None  # the application's, where the request carried traceparent
+    sampled: bool = True
+
+
+class Witness(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One exchange, paired and redacted. Bus message id: `<id>/<part>`."""
+
+    id: str
+    part: int
+    final: bool
+    protocol: str
+    role: Role
+    state: WitnessState
+    source: Source
+    connection: WitnessConnection
+    request: Request | None
+    response: Response | None
+    timing: Timing
+    redacted: Redacted
+    gaps: tuple[Gap, ...]
+    trace: Trace
+    partial_reasons: tuple[str, ...] = ()  # what made it reset or partial, besides gaps
+
+
+# --- what every service answers about itself: nats micro STATS data, endpoint `ledger` ------------
+
+
+class Position(Struct, frozen=True, kw_only=True):
+    """Up to which of a node's raw batches a shard is folded."""
+
+    node: str
+    shard: int
+    epoch: int
+    counter: int
+
+
+class UnknownInterval(Struct, frozen=True, kw_only=True):
+    """Capture was not there: bytes unknown between its last tick and the next epoch's first."""
+
+    node: str
+    from_ns: int
+    to_ns: int
+
+
+class BytesLedger(Struct, frozen=True, kw_only=True):
+    """seen == parsed + opaque + sum(gaps) + shed + in_flight, exactly."""
+
+    seen: int = 0
+    parsed: int = 0
+    opaque: int = 0
+    gaps: dict[str, int] = {}
+    shed: int = 0
+    in_flight: int = 0
+    unknown: tuple[UnknownInterval, ...] = ()
+
+
+class ExchangeLedger(Struct, frozen=True, kw_only=True):
+    """begun == complete + sum(partial) + filtered + open, exactly."""
+
+    begun: int = 0
+    complete: int = 0
+    partial: dict[str, int] = {}
+    filtered: int = 0
+    open: int = 0
+
+
+class ServiceLedger(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One replica's sums. A service fills in what it alone knows."""
+
+    service: str
+    node: str = ""
+    shards: tuple[int, ...] = ()
+    positions: tuple[Position, ...] = ()
+    bytes: BytesLedger | None = None
+    exchanges: ExchangeLedger | None = None
+    counters: dict[str, int] = {}
