@@ -1,0 +1,295 @@
+"""The bus: one connection to NATS, with its streams, its publications and its cursors.
+
+Knows subjects and bytes, not what they mean. Everything that can go wrong with the server at the
+start ends in a BusError of one line with the mend; later failures are waited out and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import nats
+import nats.errors
+from nats.aio.client import Client
+from nats.js.errors import (
+    APIError,
+    KeyWrongLastSequenceError,
+    NotFoundError,
+    ServiceUnavailableError,
+)
+from nats.js.errors import Error as JetStreamError
+
+from services import streams, subjects
+from services.cursor import Cursor, Incoming
+from services.publishing import MESSAGE_ID, Publication, Publisher
+from services.settings import SharedSettings
+from services.telemetry import Telemetry
+
+__all__ = ["Bus", "BusError", "Incoming", "Outgoing", "connect"]
+
+# A message, headers included, stays this far below the server's max_payload: nats-py lets a
+# slightly larger one pass, and the server then drops the connection.
+PAYLOAD_MARGIN = 8 * 1024
+CONNECT_FOR = 10.0  # seconds
+OLDEST_SERVER = (2, 9)
+
+log = logging.getLogger("plainwire.bus")
+
+
+class BusError(Exception):
+    """One line: what is wrong with the bus and what mends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """`message_id` makes it stored once however often it is sent; `links` are traceparents."""
+
+    subject: str
+    payload: bytes
+    message_id: str = ""
+    links: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        return f"Outgoing({self.subject}, {len(self.payload)} bytes)"
+
+
+@dataclass(slots=True)
+class BusCounters:
+    disconnects: int = 0
+    reconnects: int = 0
+    errors: int = 0
+
+
+@dataclass
+class Bus:
+    """Made by `connect`; `run` must be kept running beside whatever uses it."""
+
+    client: Client
+    url: str
+    telemetry: Telemetry
+    counters: BusCounters = field(default_factory=BusCounters)
+
+    def __post_init__(self) -> None:
+        self.js = self.client.jetstream()
+        self.publisher = Publisher(self.client, self.declare)
+        self._reconnected = asyncio.Event()
+        self._closing = False
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes that a message's payload may have."""
+        return self.client.max_payload - PAYLOAD_MARGIN
+
+    @property
+    def connected(self) -> bool:
+        return self.client.is_connected
+
+    async def declare(self) -> None:
+        """Streams are there, or are made. Raises BusError."""
+        try:
+            await streams.declare(self.js)
+        except ServiceUnavailableError:
+            raise BusError(f"JetStream is off on {self.url}; start nats-server with -js") from None
+        except APIError as error:
+            raise BusError(f"{self.url} refuses a stream: {error.description}") from None
+        except (nats.errors.Error, TimeoutError):
+            raise BusError(
+                f"JetStream does not answer on {self.url}; is it on (-js), with memory?"
+            ) from None
+
+    async def agree_on_shards(self, shards: int) -> None:
+        """The shard count is fixed when the bus is first set up. Raises BusError."""
+        try:
+            found = await self._fix_shards(str(shards))
+        except (JetStreamError, nats.errors.Error, TimeoutError) as error:
+            problem = f"bucket {subjects.BUCKET} on {self.url}: {type(error).__name__}"
+            raise BusError(problem) from None
+        if found != str(shards):
+            raise BusError(
+                f"the bus has {found} shards, the setting shards is {shards}; "
+                f"set PLAINWIRE_SHARDS={found}"
+            )
+
+    async def _fix_shards(self, shards: str) -> str:
+        """What the bucket says; it says `shards` if nobody has set it before."""
+        bucket = await self.js.create_key_value(bucket=subjects.BUCKET)
+        try:
+            await bucket.create("shards", shards.encode())
+        except KeyWrongLastSequenceError:
+            return ((await bucket.get("shards")).value or b"").decode(errors="replace")
+        return shards
+
+    async def publish(self, out: Outgoing) -> None:
+        """Waits while too much is unacknowledged; returns once it is on its way."""
+        headers = {MESSAGE_ID: out.message_id} if out.message_id else {}
+        with self.telemetry.publishing(destination(out.subject), headers, out.links):
+            await self.publisher.publish(Publication(out.subject, out.payload, headers))
+
+    async def flush(self) -> None:
+        """Everything published so far is acknowledged."""
+        await self.publisher.flush()
+
+    def cursor(self, stream: str, subject: str) -> Cursor:
+        """All of the subject's messages that the stream holds, and those to come, in order."""
+        return Cursor(self.client, self.js, stream, subject)
+
+    def latest(self, stream: str, subject: str) -> AsyncIterator[Incoming]:
+        """The subject's last message, if there is one, and each newer one."""
+        return aiter(Cursor(self.client, self.js, stream, subject, last_value=True))
+
+    async def last(self, stream: str, subject: str) -> Incoming | None:
+        try:
+            found = await self.js.get_last_msg(stream, subject)
+        except NotFoundError:
+            return None
+        return Incoming(subject, found.data or b"", "", found.seq or 0, found.headers or {})
+
+    async def run(self) -> None:
+        """Runs for ever: sends again what was not acknowledged, declares after a reconnect."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.publisher.resend_overdue(), name="resend")
+            tasks.create_task(self._declare_after_reconnects(), name="declare")
+
+    async def _declare_after_reconnects(self) -> None:
+        while True:
+            await self._reconnected.wait()
+            self._reconnected.clear()
+            try:
+                await self.declare()
+            except BusError as error:
+                log.warning("%s", error)
+                await asyncio.sleep(1)
+                self._reconnected.set()
+            self.publisher.resend_all()
+
+    async def close(self) -> None:
+        self._closing = True
+        if not self.client.is_closed:
+            await self.client.close()
+
+    async def on_disconnected(self) -> None:
+        if self._closing:
+            return
+        self.counters.disconnects += 1
+        log.warning("lost the connection to %s", self.url)
+
+    async def on_reconnected(self) -> None:
+        log.warning("connected to %s again", self.url)
+        self.counters.reconnects += 1
+        self._reconnected.set()
+
+    async def on_error(self, error: Exception) -> None:
+        """Only counted: a server that is away is said once, by readiness, not at each attempt."""
+        self.counters.errors += 1
+        log.debug("bus: %s", type(error).__name__)
+
+
+async def connect(settings: SharedSettings, name: str, telemetry: Telemetry) -> Bus:
+    """Connected, with streams declared and the shard count agreed. Raises BusError."""
+    url = check_url(settings)
+    client = Client()
+    bus = Bus(client, _without_secrets(url), telemetry)
+    try:
+        async with asyncio.timeout(CONNECT_FOR):
+            await _connect(bus, url, settings, name)
+    except (TimeoutError, OSError, nats.errors.NoServersError):
+        raise BusError(
+            f"no NATS server answers at {bus.url}; start one or set PLAINWIRE_NATS_URL"
+        ) from None
+    except nats.errors.Error as error:
+        raise BusError(f"{bus.url}: {_reason(error)}") from None
+    _check_version(bus)
+    await bus.declare()
+    await bus.agree_on_shards(settings.shards)
+    await bus.publisher.open()
+    return bus
+
+
+async def _connect(bus: Bus, url: str, settings: SharedSettings, name: str) -> None:
+    """Tries again while nothing listens; an answer that refuses is final."""
+    while True:
+        try:
+            await bus.client.connect(
+                url,
+                name=f"plainwire-{name}",
+                token=_token(settings),
+                error_cb=bus.on_error,
+                disconnected_cb=bus.on_disconnected,
+                reconnected_cb=bus.on_reconnected,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.25,  # type: ignore[arg-type]
+                allow_reconnect=True,
+                connect_timeout=2,
+                ping_interval=10,
+                pending_size=32 << 20,
+            )
+            return
+        except (OSError, nats.errors.NoServersError):
+            await asyncio.sleep(0.1)
+
+
+def destination(subject: str) -> str:
+    """The subject without ids: what spans and metrics are named after."""
+    return ".".join(subject.split(".")[:2]).replace("plainwire.store", "plainwire.witnesses")
+
+
+def check_url(settings: SharedSettings) -> str:
+    """Raises BusError where credentials or captured bytes would cross a network in the clear."""
+    url = settings.nats_url
+    parts = urlsplit(url)
+    if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname:
+        raise BusError(
+            f"PLAINWIRE_NATS_URL is no NATS URL: {_without_secrets(url)}; "
+            "it looks like nats://host:4222"
+        )
+    encrypted = parts.scheme in ("tls", "wss")
+    if not (encrypted or _is_loopback(parts.hostname) or settings.nats_allow_plaintext):
+        raise BusError(
+            f"{_without_secrets(url)} is neither loopback nor TLS; use tls://, "
+            "or set PLAINWIRE_NATS_ALLOW_PLAINTEXT=true"
+        )
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _without_secrets(url: str) -> str:
+    scheme, found, rest = url.partition("://")
+    if not found:
+        return scheme.rpartition("@")[2]
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def _token(settings: SharedSettings) -> str | None:
+    if not settings.nats_token_file:
+        return None
+    try:
+        return Path(settings.nats_token_file).read_text().strip()
+    except OSError as error:
+        raise BusError(f"token file {settings.nats_token_file}: {error.strerror}") from None
+
+
+def _check_version(bus: Bus) -> None:
+    version = bus.client.connected_server_version
+    if (version.major, version.minor) < OLDEST_SERVER:
+        raise BusError(f"{bus.url} runs nats-server {version}; 2.9 or newer is needed")
+
+
+def _reason(error: nats.errors.Error) -> str:
+    if isinstance(error, nats.errors.AuthorizationError):
+        return "the server refuses these credentials; check PLAINWIRE_NATS_TOKEN_FILE"
+    return f"can't connect: {type(error).__name__}"

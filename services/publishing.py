@@ -1,0 +1,153 @@
+"""Publications to JetStream that are on their way: a bounded window, acknowledged or sent again.
+
+A publication keeps its message id however often it is sent, so the server stores it once. The
+window is the back-pressure: `publish` waits while it is full. Nothing is given up here; what must
+not wait (capture) keeps a spool of its own in front.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+MESSAGE_ID = "Nats-Msg-Id"
+MAX_MESSAGES = 256
+MAX_BYTES = 64 << 20
+RESEND_AFTER = 5.0  # seconds without an answer
+RETRY_AFTER = 0.25  # seconds after a refusal
+
+
+@dataclass(slots=True, eq=False)
+class Publication:
+    subject: str
+    payload: bytes
+    headers: dict[str, str]
+    resend_at: float = 0.0
+    attempts: int = 0
+
+
+@dataclass(slots=True)
+class PublishCounters:
+    published: int = 0
+    acknowledged: int = 0
+    duplicates: int = 0
+    resent: int = 0
+    refused: int = 0
+
+
+@dataclass
+class Publisher:
+    """`restore` is called when the server does not know a stream: it may have restarted."""
+
+    client: Client
+    restore: Callable[[], Awaitable[None]]
+    counters: PublishCounters = field(default_factory=PublishCounters)
+
+    def __post_init__(self) -> None:
+        self._pending: dict[int, Publication] = {}
+        self._pending_bytes = 0
+        self._next = 0
+        self._changed = asyncio.Condition()
+        self._inbox = ""
+        self._stream_is_missing = False
+
+    async def open(self) -> None:
+        self._inbox = self.client.new_inbox()
+        await self.client.subscribe(f"{self._inbox}.*", cb=self._on_answer)
+
+    async def publish(self, publication: Publication) -> None:
+        """Returns once it is in the window."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._has_room(len(publication.payload)))
+            self._next += 1
+            number = self._next
+            self._pending[number] = publication
+            self._pending_bytes += len(publication.payload)
+        self.counters.published += 1
+        await self._send(number, publication)
+
+    async def flush(self) -> None:
+        """Returns once everything that was published is acknowledged."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._pending)
+
+    async def resend_overdue(self) -> None:
+        """Runs for ever: what was refused or not answered goes out again, oldest first."""
+        while True:
+            await asyncio.sleep(RETRY_AFTER / 2)
+            if not self.client.is_connected:
+                continue
+            await self._restore_streams()
+            now = asyncio.get_running_loop().time()
+            for number, publication in list(self._pending.items()):
+                if publication.resend_at <= now and number in self._pending:
+                    self.counters.resent += 1
+                    await self._send(number, publication)
+
+    async def _restore_streams(self) -> None:
+        if self._stream_is_missing:
+            self._stream_is_missing = False
+            await self.restore()
+
+    def resend_all(self) -> None:
+        """After a reconnect nobody knows which answers were lost."""
+        for publication in self._pending.values():
+            publication.resend_at = 0.0
+
+    @property
+    def pending(self) -> int:
+        return len(self._pending)
+
+    def _has_room(self, size: int) -> bool:
+        if not self._pending:
+            return True
+        return len(self._pending) < MAX_MESSAGES and self._pending_bytes + size <= MAX_BYTES
+
+    async def _send(self, number: int, publication: Publication) -> None:
+        publication.attempts += 1
+        publication.resend_at = asyncio.get_running_loop().time() + RESEND_AFTER
+        try:
+            await self.client.publish(
+                publication.subject,
+                publication.payload,
+                reply=f"{self._inbox}.{number}",
+                headers=publication.headers or None,
+            )
+        except (nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError):
+            publication.resend_at = 0.0  # goes out once the client is connected again
+
+    async def _on_answer(self, message: Msg) -> None:
+        number = int(message.subject.rpartition(".")[2])
+        publication = self._pending.get(number)
+        if publication is None:
+            return
+        if not _is_stored(message):
+            self.counters.refused += 1
+            self._stream_is_missing = self._stream_is_missing or _no_stream(message)
+            publication.resend_at = asyncio.get_running_loop().time() + RETRY_AFTER
+            return
+        self.counters.acknowledged += 1
+        self.counters.duplicates += b'"duplicate"' in message.data
+        async with self._changed:
+            del self._pending[number]
+            self._pending_bytes -= len(publication.payload)
+            self._changed.notify_all()
+
+
+def _no_stream(message: Msg) -> bool:
+    return bool(message.headers and message.headers.get("Status") == "503")
+
+
+def _is_stored(message: Msg) -> bool:
+    if not message.data:
+        return False
+    try:
+        return "error" not in json.loads(message.data)
+    except ValueError:
+        return False

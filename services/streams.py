@@ -1,0 +1,93 @@
+"""The streams: which there are, what they hold, and how they are declared.
+
+Declaring is idempotent and is done again after every reconnect, because a server that restarts has
+lost its memory streams. A limit that the server has no memory for is halved until it fits.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from nats.js import JetStreamContext
+from nats.js.api import DiscardPolicy, RePublish, StorageType, StreamConfig
+from nats.js.errors import APIError, NotFoundError
+
+from services import subjects
+
+MIB = 1 << 20
+_NO_MEMORY = (10023, 10028)  # insufficient resources · insufficient memory resources
+_NAME_IN_USE = 10058
+_SMALLEST = 8 * MIB
+
+
+class Stream(NamedTuple):
+    """Ages and windows in seconds, sizes in bytes."""
+
+    name: str
+    subject: str
+    storage: StorageType
+    max_age: float
+    max_bytes: int = -1
+    window: float = 120
+    last_value: bool = False
+    republish: str = ""
+
+
+_MEMORY, _FILE = StorageType.MEMORY, StorageType.FILE
+
+STREAMS = (
+    Stream(subjects.TARGETS, "plainwire.targets.>", _FILE, 86_400, 64 * MIB, last_value=True),
+    Stream(subjects.COVERAGE, "plainwire.coverage.>", _FILE, 86_400, 64 * MIB, last_value=True),
+    Stream(subjects.RAW, "plainwire.raw.>", _MEMORY, 120, 256 * MIB, window=120),
+    Stream(subjects.FRAMES, "plainwire.frames.>", _MEMORY, 180, 256 * MIB, window=180),
+    # In memory until redaction covers bodies and URLs: plaintext never touches a disk.
+    Stream(
+        subjects.WITNESSES,
+        "plainwire.store.witnesses.>",
+        _MEMORY,
+        86_400,
+        256 * MIB,
+        window=300,
+        republish="plainwire.witnesses.>",
+    ),
+)
+
+
+async def declare(js: JetStreamContext) -> None:
+    for stream in STREAMS:
+        await _declare(js, stream)
+
+
+async def _declare(js: JetStreamContext, stream: Stream) -> None:
+    try:
+        await js.stream_info(stream.name)
+        return
+    except NotFoundError:
+        pass
+    max_bytes = stream.max_bytes
+    while True:
+        try:
+            await js.add_stream(_configuration(stream, max_bytes))
+            return
+        except APIError as error:
+            if error.err_code == _NAME_IN_USE:  # another service was faster
+                return
+            if error.err_code not in _NO_MEMORY or max_bytes // 2 < _SMALLEST:
+                raise
+            max_bytes //= 2
+
+
+def _configuration(stream: Stream, max_bytes: int) -> StreamConfig:
+    return StreamConfig(
+        name=stream.name,
+        subjects=[stream.subject],
+        storage=stream.storage,
+        max_age=stream.max_age,
+        max_bytes=max_bytes,
+        duplicate_window=stream.window,
+        discard=DiscardPolicy.OLD,
+        max_msgs_per_subject=1 if stream.last_value else -1,
+        republish=RePublish(src=stream.subject, dest=stream.republish)
+        if stream.republish
+        else None,
+    )
