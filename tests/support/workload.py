@@ -1,0 +1,76 @@
+"""The demo's TLS server and the test's clients as processes, each with a log of what it did."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from demo import certificate
+from tests.support import plans
+
+ROOT = Path(__file__).parents[2]
+CLIENTS = {
+    "curl_http1": ["tests.e2e.apps.curl_client", "--http1.1"],
+    "curl_http2": ["tests.e2e.apps.curl_client", "--http2"],
+    "http_client": ["tests.e2e.apps.http_client"],
+    "aiohttp": ["tests.e2e.apps.aiohttp_client"],
+}
+SECONDS = 60
+
+
+class Server(NamedTuple):
+    process: subprocess.Popen[str]
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    def exchanged(self) -> list[plans.Exchanged]:
+        return plans.read_log(self.log)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Server]:
+    cert, key = certificate.make(folder)
+    log = folder / "server.jsonl"
+    log.touch()
+    command = ["demo.server", "--certificate", cert, "--key", key, "--log", log]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rpartition(":")[2])
+        yield Server(process, port, log)
+    finally:
+        process.terminate()
+        process.wait(SECONDS)
+        process.stdout.close()
+
+
+def start_client(
+    client: str, server: Server, folder: Path, *planned: list[plans.Planned]
+) -> Client:
+    """Each plan is one connection; several run at once."""
+    log = folder / f"{client}.jsonl"
+    log.touch()
+    paths = [plans.write(folder / f"{client}-{n}.json", p) for n, p in enumerate(planned)]
+    module, *options = CLIENTS[client]
+    command = [sys.executable, "-m", module, *options, str(server.port), str(log)]
+    return Client(subprocess.Popen([*command, *map(str, paths)], cwd=ROOT), log)
+
+
+class Client(NamedTuple):
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def finished(self) -> list[plans.Exchanged]:
+        """Waits for the client's end; what it sent and got."""
+        assert self.process.wait(SECONDS) == 0
+        return plans.read_log(self.log)
