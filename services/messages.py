@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Literal
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 # --- words that several messages share ------------------------------------------------------------
 

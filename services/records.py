@@ -58,7 +58,8 @@ class Record(NamedTuple):
     payload: memoryview
 
     def __repr__(self) -> str:
-        return f"Record({self.connection:016x}, {self.direction.name}, {self.offset}+{len(self.payload)})"
+        span = f"{self.offset}+{len(self.payload)}"
+        return f"Record({self.connection:016x}, {self.direction.name}, {span})"
 
 
 _DIRECTIONS = (Direction.EGRESS, Direction.INGRESS)

@@ -122,9 +122,11 @@ def _from_environment(
         names |= {f"{PREFIX}{service.upper()}_{f.upper()}": (service, f) for f in _own(settings)}
     values: dict[str, object] = {}
     for name, text in environ.items():
-        if not name.startswith(PREFIX) or name in _COMMAND_KEYS or _is_injected(name, text):
+        if not name.startswith(PREFIX) or name in _COMMAND_KEYS:
             continue
         if name not in names:
+            if _is_injected(name, text):
+                continue
             raise _unknown(name, set(names), "environment")
         service, key = names[name]
         if service in ("", section):
@@ -133,9 +135,7 @@ def _from_environment(
 
 
 def _is_injected(name: str, text: str) -> bool:
-    return bool(_LINK.match(text)) or bool(
-        _INJECTED.fullmatch(name) and name.endswith(("_SERVICE_HOST", "_SERVICE_PORT"))
-    )
+    return bool(_LINK.match(text) or _INJECTED.fullmatch(name))
 
 
 def _parse(kind: type[SharedSettings], key: str, text: str) -> object:

@@ -31,3 +31,21 @@ def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
     store.mkdir()
     with NatsServer(_engine(), store) as server:
         yield server
+
+
+@pytest.fixture
+def plain_server(tmp_path: Path) -> Iterator[NatsServer]:
+    """Without JetStream."""
+    store = tmp_path / "plain"
+    store.mkdir()
+    with NatsServer(_engine(), store, jetstream=False) as server:
+        yield server
+
+
+@pytest.fixture
+def locked_server(tmp_path: Path) -> Iterator[NatsServer]:
+    """Wants the token `right`."""
+    store = tmp_path / "locked"
+    store.mkdir()
+    with NatsServer(_engine(), store, "--auth", "right") as server:
+        yield server

@@ -68,10 +68,10 @@ def executable() -> str:
 class NatsServer(AbstractContextManager["NatsServer"]):
     """`url` stays the same over `kill` and `start`, and so does what the server stored in files."""
 
-    def __init__(self, engine: Engine, store: Path, *options: str) -> None:
+    def __init__(self, engine: Engine, store: Path, *options: str, jetstream: bool = True) -> None:
         self._engine = engine
         self._store = store
-        self._options = options
+        self._options = (*(("-js", "-sd", str(store)) if jetstream else ()), *options)
         self.port = -1
 
     @property
@@ -79,7 +79,7 @@ class NatsServer(AbstractContextManager["NatsServer"]):
         return f"nats://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        arguments = ["-js", "-sd", str(self._store), "-a", "127.0.0.1", "-p", str(self.port)]
+        arguments = ["-a", "127.0.0.1", "-p", str(self.port)]
         log = self._engine.start([*arguments, *self._options], self._store)
         deadline = time.monotonic() + START_SECONDS
         while "Server is ready" not in (text := log()):
