@@ -41,6 +41,7 @@ _ENVELOPE = struct.Struct("<2sBB")
 _HEAD_LENGTH = struct.Struct("<I")
 _encode_msgpack = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(RawHead).decode
+_KINDS = frozenset(Kind)
 _decode_frames = msgspec.msgpack.Decoder(FrameBatch).decode
 
 
@@ -136,7 +137,7 @@ def kind_of(data: bytes) -> Kind | None:
     if len(data) < _ENVELOPE.size:
         return None
     magic, kind, _ = _ENVELOPE.unpack_from(data)
-    return Kind(kind) if magic == MAGIC and kind in Kind else None
+    return Kind(kind) if magic == MAGIC and kind in _KINDS else None
 
 
 def _open(data: bytes, kind: Kind) -> memoryview:
