@@ -1,0 +1,119 @@
+"""Opens TLS libraries and works out, once per real file, what can be probed in them.
+
+A path may lead anywhere, to a FIFO or to a file that changes while it is read: only regular files
+are opened, and read by `pread`, never mapped (a mapping of a truncated file kills its reader).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from services.discovery import elf, libraries, sites
+from services.discovery.elf import Elf, MalformedElf, Read
+from services.discovery.image import FileImage
+from services.discovery.inventory import Finding
+from services.messages import FileIdentity
+
+MAX_CACHED = 4096
+MAX_READ = 128 << 20  # bytes that one file may cost
+
+Key = tuple[int, int, int, int]
+
+
+class Files:
+    """Findings by (device, inode, size, mtime): a scan that meets known files costs a stat each."""
+
+    def __init__(self) -> None:
+        self._found: dict[Key, Finding] = {}
+        self.resolved = 0
+
+    def find(self, path: str) -> Finding | None:
+        """What the file at `path` holds; None where there is no regular file that can be read."""
+        try:
+            status = os.stat(path)
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            found = self._found.get(_key(status))
+            return found if found is not None else self._resolve(path)
+        except OSError:
+            return None
+
+    def _resolve(self, path: str) -> Finding | None:
+        with _opened(path) as (read, status):
+            finding = _finding(read, status, os.path.dirname(path))
+        while len(self._found) >= MAX_CACHED:
+            self._found.pop(next(iter(self._found)))
+        self._found[_key(status)] = finding
+        self.resolved += 1
+        return finding
+
+
+def _key(status: os.stat_result) -> Key:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[Read, os.stat_result]]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("not a regular file")
+        yield _bounded(descriptor), status
+    finally:
+        os.close(descriptor)
+
+
+def _bounded(descriptor: int) -> Read:
+    left = MAX_READ
+
+    def read(offset: int, size: int) -> bytes:
+        nonlocal left
+        left -= size
+        if left < 0 or offset >> 62:
+            raise MalformedElf("it asks for more reading than a real file does")
+        return os.pread(descriptor, size, offset)
+
+    return read
+
+
+def _finding(read: Read, status: os.stat_result, directory: str) -> Finding:
+    key = _key(status)
+    try:
+        file = elf.parse(read)
+        identity = _identity(key, elf.build_id(file))
+        chosen = sites.choose(FileImage(file, sites.NAMES))
+    except MalformedElf as problem:
+        return Finding(identity=_identity(key, ""), reason=f"malformed ELF file: {problem}")
+    return Finding(
+        identity=identity,
+        library=_library(file, directory),
+        sites=chosen,
+        reason="" if chosen else "no symbols SSL_read and SSL_write in it",
+    )
+
+
+def _identity(key: Key, build_id: str) -> FileIdentity:
+    device, inode, size, mtime_ns = key
+    return FileIdentity(device=device, inode=inode, size=size, mtime_ns=mtime_ns, build_id=build_id)
+
+
+def _library(file: Elf, directory: str) -> str:
+    """The version text is libcrypto's: in the file itself or in the library beside it."""
+    soname, needed = elf.dynamic_names(file)
+    text = libraries.version(_read_only_data(file))
+    beside = libraries.libcrypto(needed)
+    if not text and beside:
+        try:
+            with _opened(f"{directory}/{beside}") as (read, _):
+                text = libraries.version(_read_only_data(elf.parse(read)))
+        except (OSError, MalformedElf):
+            text = ""
+    return libraries.library(text, soname)
+
+
+def _read_only_data(file: Elf) -> bytes:
+    return file.content(b".rodata")

@@ -1,0 +1,94 @@
+"""The node's full desired state from what was found: one target a real file, one entry a process.
+
+Pure. Knows how findings become Targets; not how files are found, opened or disassembled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from services.messages import FileIdentity, Site, Target, Targets, TlsProcess
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """What one real file holds, by whatever path it is reached."""
+
+    identity: FileIdentity
+    library: str = ""
+    sites: tuple[Site, ...] = ()
+    reason: str = ""  # why there are no sites
+
+
+class Reach(Struct, frozen=True, kw_only=True):
+    """One way to a file. `path` opens it from the host; `name` is what its users call it."""
+
+    finding: Finding
+    path: str
+    name: str
+
+
+class Seen(Struct, frozen=True, kw_only=True):
+    """A process that has TLS code mapped."""
+
+    pid: int
+    start_boot_ns: int
+    process: str
+    reaches: tuple[Reach, ...]
+
+
+def targets(node: str, time_ns: int, standing: Iterable[Reach], seen: Iterable[Seen]) -> Targets:
+    """`standing` files are targets before any process maps them."""
+    processes = sorted(seen, key=lambda p: (p.start_boot_ns, p.pid))
+    reaches = [*standing, *(r for process in processes for r in process.reaches)]
+    return Targets(
+        node=node,
+        time_ns=time_ns,
+        targets=_targets(reaches),
+        processes=tuple(_process(process) for process in processes),
+    )
+
+
+def same(a: Targets | None, b: Targets) -> bool:
+    """Whether they say the same, at whatever time they say it."""
+    return a is not None and (a.node, a.targets, a.processes) == (b.node, b.targets, b.processes)
+
+
+def _targets(reaches: list[Reach]) -> tuple[Target, ...]:
+    best: dict[FileIdentity, Reach] = {}
+    for reach in reaches:
+        kept = best.setdefault(reach.finding.identity, reach)
+        if _lasting(reach.path) < _lasting(kept.path):
+            best[reach.finding.identity] = reach
+    return tuple(_target(reach) for _, reach in sorted(best.items()) if reach.finding.sites)
+
+
+def _lasting(path: str) -> int:
+    """A host path outlives a process' root, and that outlives one mapping."""
+    return 0 if not path.startswith("/proc/") else 2 if "/map_files/" in path else 1
+
+
+def _target(reach: Reach) -> Target:
+    return Target(
+        identity=reach.finding.identity,
+        path=reach.path,
+        name=reach.name,
+        family="openssl",
+        library=reach.finding.library,
+        sites=reach.finding.sites,
+    )
+
+
+def _process(seen: Seen) -> TlsProcess:
+    """A process is named by the first of its files that can be probed, else by why none can."""
+    covered = next((r for r in seen.reaches if r.finding.sites), None)
+    reach = covered or seen.reaches[0]
+    return TlsProcess(
+        pid=seen.pid,
+        start_boot_ns=seen.start_boot_ns,
+        process=seen.process,
+        target=reach.finding.identity.key() if covered else "",
+        library=reach.finding.library,
+        reason="" if covered else f"{reach.name}: {reach.finding.reason}",
+    )

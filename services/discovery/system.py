@@ -1,0 +1,63 @@
+"""Where the dynamic linker of this host looks for libraries: TLS is there before anybody uses it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import product
+
+from services.discovery import libraries
+
+_CONFIGURATION = "/etc/ld.so.conf"
+_ROOTS = ("/lib", "/usr/lib", "/usr/local/lib")
+_SUFFIXES = ("", "64")
+_MULTIARCH = ("x86_64-linux-gnu", "aarch64-linux-gnu")
+_MAX_DIRECTORIES = 256
+_MAX_ENTRIES = 1 << 16
+
+
+def libssl_paths() -> list[str]:
+    """Paths of the host's libssl files, links resolved, each once."""
+    directories = dict.fromkeys(os.path.realpath(d) for d in _directories())
+    found = dict.fromkeys(os.path.realpath(p) for d in directories for p in _in(d))
+    return [path for path in found if os.path.isfile(path)]
+
+
+def _directories() -> Iterator[str]:
+    yield from (root + suffix for root, suffix in product(_ROOTS, _SUFFIXES))
+    yield from (f"{root}/{triplet}" for root, triplet in product(_ROOTS, _MULTIARCH))
+    yield from list(_configured(_CONFIGURATION, 0))[:_MAX_DIRECTORIES]
+
+
+def _configured(path: str, depth: int) -> Iterator[str]:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read(1 << 16).splitlines()
+    except OSError:
+        return
+    for line in (text.partition("#")[0].strip() for text in lines):
+        if line.startswith("/"):
+            yield line
+        elif line.startswith("include ") and depth == 0:
+            for included in _included(line.removeprefix("include ").strip()):
+                yield from _configured(included, depth + 1)
+
+
+def _included(pattern: str) -> list[str]:
+    """`include` names /etc/ld.so.conf.d/*.conf in every distribution; only that form is followed."""
+    directory = os.path.dirname(pattern)
+    if not pattern.startswith("/") or os.path.basename(pattern) != "*.conf":
+        return []
+    try:
+        return [f"{directory}/{n}" for n in sorted(os.listdir(directory)) if n.endswith(".conf")]
+    except OSError:
+        return []
+
+
+def _in(directory: str) -> list[str]:
+    try:
+        with os.scandir(directory) as entries:
+            names = [e.name for e, _ in zip(entries, range(_MAX_ENTRIES), strict=False)]
+    except OSError:
+        return []
+    return [f"{directory}/{name}" for name in sorted(names) if libraries.is_libssl(name)]

@@ -1,0 +1,101 @@
+"""What /proc says about processes. A process may end at any moment: then the answer is None.
+
+Knows file formats of procfs, nothing about TLS or targets. Names and paths are bytes of strangers:
+decoded with surrogateescape, never trusted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple
+
+PROC = "/proc"
+_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+_MAX_READ = 16 << 20
+_GONE = (FileNotFoundError, ProcessLookupError)
+_MAPPING = re.compile(
+    rb"^([0-9a-f]+-[0-9a-f]+) [r-][w-]x[sp-] [0-9a-f]+ [0-9a-f]+:[0-9a-f]+ (\d+) +(/.*)$",
+    re.MULTILINE,
+)
+_DELETED = b" (deleted)"
+
+
+class Stat(NamedTuple):
+    process: str  # the main thread's comm
+    parent: int
+    start_boot_ns: int  # to the kernel's tick, 10 ms
+
+
+class Mapping(NamedTuple):
+    """A file mapped executable. `path` is as the process' own root sees it."""
+
+    span: str
+    inode: int
+    path: str
+    deleted: bool
+
+
+def pids() -> list[int]:
+    return [int(name) for name in os.listdir(PROC) if name.isdecimal()]
+
+
+def stat(pid: int) -> Stat | None:
+    raw = _read(f"{PROC}/{pid}/stat")
+    name_end = raw.rfind(b")") if raw else -1
+    if not raw or name_end < 0:
+        return None
+    fields = raw[name_end + 2 :].split()
+    process = raw[raw.find(b"(") + 1 : name_end].decode(errors="replace")
+    return Stat(process, int(fields[1]), int(fields[19]) * _TICK_NS)
+
+
+def arguments(pid: int) -> tuple[str, ...]:
+    raw = _read(f"{PROC}/{pid}/cmdline") or b""
+    return tuple(os.fsdecode(part) for part in raw.split(b"\0")[:-1])
+
+
+def mappings(pid: int, containing: bytes) -> list[Mapping] | None:
+    """Executable file mappings whose path contains these bytes; None if it can't be read."""
+    raw = _read(f"{PROC}/{pid}/maps")
+    if raw is None or containing not in raw:
+        return None if raw is None else []
+    return [_mapping(m) for m in _MAPPING.finditer(raw) if containing in m[3]]
+
+
+def _mapping(match: re.Match[bytes]) -> Mapping:
+    path = match[3].replace(b"\\012", b"\n")
+    deleted = path.endswith(_DELETED)
+    name = path.removesuffix(_DELETED) if deleted else path
+    return Mapping(match[1].decode(), int(match[2]), os.fsdecode(name), deleted)
+
+
+def in_root(pid: int, path: str) -> str:
+    """The path that opens, from here, what the process calls `path`."""
+    return f"{PROC}/{pid}/root{path}"
+
+
+def map_file(pid: int, mapping: Mapping) -> str:
+    """The path that opens a mapped file itself, also one that no directory names any more."""
+    return f"{PROC}/{pid}/map_files/{mapping.span}"
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (*_GONE, PermissionError):
+        return None
+    try:
+        return _read_all(descriptor)
+    except (*_GONE, PermissionError):
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _read_all(descriptor: int) -> bytes:
+    parts, size = [], 0
+    while size < _MAX_READ and (part := os.read(descriptor, 1 << 17)):
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts)
