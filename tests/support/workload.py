@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +14,14 @@ from demo import certificate
 from tests.support import plans
 
 ROOT = Path(__file__).parents[2]
-CLIENTS = {
+_PROGRAMS = {
     "curl_http1": ["tests.e2e.apps.curl_client", "--http1.1"],
     "curl_http2": ["tests.e2e.apps.curl_client", "--http2"],
     "http_client": ["tests.e2e.apps.http_client"],
     "aiohttp": ["tests.e2e.apps.aiohttp_client"],
+    "http_client_holding": ["tests.e2e.apps.http_client", "--hold"],  # until it is killed
 }
+CLIENTS = ("curl_http1", "curl_http2", "http_client", "aiohttp")
 SECONDS = 60
 
 
@@ -54,18 +57,6 @@ def serving(folder: Path) -> Iterator[Server]:
         process.stdout.close()
 
 
-def start_client(
-    client: str, server: Server, folder: Path, *planned: list[plans.Planned]
-) -> Client:
-    """Each plan is one connection; several run at once."""
-    log = folder / f"{client}.jsonl"
-    log.touch()
-    paths = [plans.write(folder / f"{client}-{n}.json", p) for n, p in enumerate(planned)]
-    module, *options = CLIENTS[client]
-    command = [sys.executable, "-m", module, *options, str(server.port), str(log)]
-    return Client(subprocess.Popen([*command, *map(str, paths)], cwd=ROOT), log)
-
-
 class Client(NamedTuple):
     process: subprocess.Popen[bytes]
     log: Path
@@ -74,3 +65,24 @@ class Client(NamedTuple):
         """Waits for the client's end; what it sent and got."""
         assert self.process.wait(SECONDS) == 0
         return plans.read_log(self.log)
+
+    def counted(self) -> int:
+        """Plaintext bytes of its TLS calls, both ways, once it has sent its plans."""
+        path = Path(f"{self.log}.bytes")
+        deadline = time.monotonic() + SECONDS
+        while not path.exists() or not path.read_text():
+            assert time.monotonic() < deadline, "the client does not get to its end"
+            time.sleep(0.02)
+        return int(path.read_text())
+
+
+def start_client(
+    client: str, server: Server, folder: Path, *planned: list[plans.Planned]
+) -> Client:
+    """Each plan is one connection; several run at once."""
+    name = planned[0][0].id
+    log = folder / f"{name}.jsonl"
+    log.touch()
+    paths = [plans.write(folder / f"{name}-{n}.json", p) for n, p in enumerate(planned)]
+    command = [sys.executable, "-m", *_PROGRAMS[client], str(server.port), str(log)]
+    return Client(subprocess.Popen([*command, *map(str, paths)], cwd=ROOT), log)
