@@ -15,6 +15,7 @@ from iced_x86 import (
     InstructionInfoFactory,
     OpAccess,
     Register,
+    Register_,
     RegisterExt,
 )
 from msgspec import Struct
@@ -147,7 +148,7 @@ def is_emulated(code: bytes) -> bool:
             return False
 
 
-def written(instruction: Instruction) -> set[Register]:
+def written(instruction: Instruction) -> set[Register_]:
     """Full 64-bit registers that the instruction may write. A call writes what its ABI lets it."""
     used = _info.info(instruction).used_registers()
     registers = {RegisterExt.full_register(u.register) for u in used if u.access in _WRITES}

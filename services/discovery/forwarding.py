@@ -12,7 +12,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from iced_x86 import FlowControl, Instruction, Mnemonic, OpKind, Register, RegisterExt
+from iced_x86 import FlowControl, Instruction, Mnemonic, OpKind, Register, Register_, RegisterExt
 from msgspec import Struct
 
 from services.discovery.disassembly import ARGUMENTS, CALLER_SAVED, Body, Leave, Listing, written
@@ -54,7 +54,7 @@ class Wrapper(NamedTuple):
 
 class Path(Struct):
     ip: int
-    registers: dict[Register, Value]
+    registers: dict[Register_, Value]
     memory: dict[int, Value]
     length_slot: int | None = None
     called: bool = False
@@ -62,10 +62,10 @@ class Path(Struct):
     def fork(self, ip: int) -> Path:
         return Path(ip, dict(self.registers), dict(self.memory), self.length_slot, self.called)
 
-    def get(self, register: Register) -> Value:
+    def get(self, register: Register_) -> Value:
         return self.registers.get(RegisterExt.full_register(register), UNKNOWN)
 
-    def set(self, register: Register, value: Value) -> None:
+    def set(self, register: Register_, value: Value) -> None:
         if register == Register.RSP and value.kind is not Kind.STACK:
             raise Unproven("its stack pointer can't be followed")
         self.registers[register] = value
@@ -74,7 +74,7 @@ class Path(Struct):
 def prove(body: Body, internal: int, *, pointer_passed: bool) -> None:
     """Raises `Unproven` with the reason where `body` isn't proven to hand its call on."""
     wrapper = Wrapper(Listing(body), internal, pointer_passed)
-    start: dict[Register, Value] = {r: Value(Kind.ARGUMENT, n) for n, r in enumerate(ARGUMENTS)}
+    start: dict[Register_, Value] = {r: Value(Kind.ARGUMENT, n) for n, r in enumerate(ARGUMENTS)}
     start[Register.RSP] = Value(Kind.STACK, 0)
     paths, handed_on = [Path(body.address, start, {})], False
     for _ in range(MAX_STEPS):
@@ -196,7 +196,7 @@ def _immediate(i: Instruction) -> bool:
     return i.op1_kind not in (OpKind.REGISTER, OpKind.MEMORY)
 
 
-def _full(i: Instruction) -> Register:
+def _full(i: Instruction) -> Register_:
     return RegisterExt.full_register(i.op0_register)
 
 

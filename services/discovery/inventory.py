@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
 from msgspec import Struct
 
 from services.messages import FileIdentity, Site, Target, Targets, TlsProcess
@@ -50,9 +51,22 @@ def targets(node: str, time_ns: int, standing: Iterable[Reach], seen: Iterable[S
     )
 
 
-def same(a: Targets | None, b: Targets) -> bool:
-    """Whether they say the same, at whatever time they say it."""
-    return a is not None and (a.node, a.targets, a.processes) == (b.node, b.targets, b.processes)
+def is_news(published: Targets | None, state: Targets, repeat_ns: int) -> bool:
+    """Whether the state has to be published: changed, or said too long ago."""
+    if published is None or state.time_ns - published.time_ns >= repeat_ns:
+        return True
+    return (state.targets, state.processes) != (published.targets, published.processes)
+
+
+def fitting(state: Targets, max_bytes: int) -> Targets:
+    """The state as one message: targets matter more than the list of processes."""
+    excess = len(msgspec.json.encode(state)) - max_bytes
+    if excess <= 0:
+        return state
+    kept = list(state.processes)
+    while kept and excess > 0:
+        excess -= len(msgspec.json.encode(kept.pop())) + 1
+    return msgspec.structs.replace(state, processes=tuple(kept))
 
 
 def _targets(reaches: list[Reach]) -> tuple[Target, ...]:

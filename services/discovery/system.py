@@ -1,4 +1,4 @@
-"""Where the dynamic linker of this host looks for libraries: TLS is there before anybody uses it."""
+"""Where this host's dynamic linker looks for libraries: TLS code that nobody may use yet."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _configured(path: str, depth: int) -> Iterator[str]:
 
 
 def _included(pattern: str) -> list[str]:
-    """`include` names /etc/ld.so.conf.d/*.conf in every distribution; only that form is followed."""
+    """Only the form that distributions use is followed: a directory's *.conf."""
     directory = os.path.dirname(pattern)
     if not pattern.startswith("/") or os.path.basename(pattern) != "*.conf":
         return []
