@@ -19,7 +19,8 @@ def arguments(version: str, port: str, folder: Path, planned: list[plans.Planned
     found = ["curl"]
     for number, request in enumerate(planned):
         found += ["--next"] if number else []
-        found += ["--silent", "--show-error", "--insecure", version, "--request", request.method]
+        found += ["--silent", "--show-error", "--insecure", "--noproxy", "*", version]
+        found += ["--request", request.method]
         found += ["--output", str(folder / f"{number}.body")]
         found += ["--dump-header", str(folder / f"{number}.head")]
         for name, value in (*request.headers, ("expect", "")):
