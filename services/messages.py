@@ -80,6 +80,7 @@ class Site(Struct, frozen=True, kw_only=True, omit_defaults=True):
     offset: int  # file offset of the same byte
     cost: Literal["emulated", "single_step", "uretprobe"]
     fallback: str = ""  # empty, or why nothing cheaper could be proven
+    frame: int = 0  # the stack pointer there plus this is the stack pointer at the call's first byte
 
 
 class FileIdentity(Struct, frozen=True, kw_only=True, order=True):
