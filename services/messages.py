@@ -240,7 +240,7 @@ class RequestHead(Frame, frozen=True, kw_only=True, array_like=True, tag="reques
     stream: int  # HTTP/2 stream id, or the ordinal on an HTTP/1 connection, from 1
     protocol: Protocol
     direction: Direction
-    method: str
+    method: str | None
     scheme: str | None
     authority: str | None
     path: str | None  # the request target as sent, query included
