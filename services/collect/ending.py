@@ -1,0 +1,143 @@
+"""How an exchange ends: with which state, for which reasons, and in which sum of the ledger.
+
+Knows what makes an exchange complete or not; what is shown of it is `witnesses`'.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from services.collect import witnesses
+from services.collect.fold import Fold
+from services.collect.state import Connection, Exchange
+from services.messages import Gap, WitnessState
+
+
+class Cause(StrEnum):
+    BOTH_SIDES = "both_sides"
+    RESET = "reset"
+    CONNECTION_CLOSED = "connection_closed"
+    PROCESS_EXITED = "process_exited"
+    CONNECTION_EVICTED = "connection_evicted"
+    CAPTURE_RESTART = "capture_restart"
+    CAPTURE_ENDED = "capture_ended"
+    STREAM_REUSED = "stream_reused"
+    OVERTAKEN = "overtaken"
+    TIMEOUT = "timeout"
+    LIMIT = "limit"
+
+
+# After these nobody can say that the peer did not answer: what it sent may be what is missing.
+_NOT_THE_PEERS = frozenset(
+    {Cause.CONNECTION_EVICTED, Cause.CAPTURE_RESTART, Cause.STREAM_REUSED, Cause.LIMIT}
+)
+
+# RFC 9113 §7
+_RESET_CODES = (
+    "no_error", "protocol_error", "internal_error", "flow_control_error", "settings_timeout",
+    "stream_closed", "frame_size_error", "refused_stream", "cancel", "compression_error",
+    "connect_error", "enhance_your_calm", "inadequate_security", "http_1_1_required",
+)  # fmt: skip
+
+
+def reset_reason(code: int) -> str:
+    return f"rst_{_RESET_CODES[code]}" if 0 <= code < len(_RESET_CODES) else "rst_unknown"
+
+
+def finish(fold: Fold, number: int, cause: Cause, detail: str = "") -> None:
+    state = fold.state
+    exchange = state.exchanges.pop(number)
+    connection = state.connections[exchange.connection]
+    del connection.streams[exchange.stream]
+    if exchange.request is None:
+        connection.headless -= 1
+        _remember(connection, exchange.stream, state.limits.remembered)
+    for body in (exchange.request_body, exchange.response_body):
+        if body is not None:
+            state.buffered -= body.kept
+    gaps = _gaps(connection, exchange, number, cause)
+    called = _state(exchange, gaps, cause)
+    reasons = _reasons(exchange, connection, cause, detail)
+    if called == "complete":
+        state.complete += 1
+    else:
+        reason = _ledger_reason(called, gaps, reasons)
+        state.partial[reason] = state.partial.get(reason, 0) + 1
+    ended = witnesses.Ended(called, gaps, reasons)
+    fold.witnesses.append(witnesses.build(exchange, connection, ended, state.limits.body_bytes))
+
+
+def _remember(connection: Connection, stream: int, limit: int) -> None:
+    connection.unrequested.append(stream)
+    if len(connection.unrequested) > limit:
+        del connection.unrequested[0]
+
+
+def _gaps(connection: Connection, exchange: Exchange, number: int, cause: Cause) -> tuple[Gap, ...]:
+    """Its own; where it is incomplete also those that no stream owns, and that may be its."""
+    if cause == Cause.BOTH_SIDES or not connection.gaps:
+        return tuple(exchange.gaps)
+    headless = exchange.request is None
+    since = (
+        gap
+        for gap, begun in zip(connection.gaps, connection.gaps_since, strict=True)
+        if headless or begun >= number
+    )
+    return (*exchange.gaps, *since)
+
+
+def _state(exchange: Exchange, gaps: tuple[Gap, ...], cause: Cause) -> WitnessState:
+    if cause == Cause.RESET:
+        return "reset"
+    if gaps or exchange.malformed or cause in _NOT_THE_PEERS:
+        return "partial"
+    if exchange.request is None:
+        return "no_request"
+    if exchange.response is None:
+        return "no_response"
+    return "complete" if cause == Cause.BOTH_SIDES else "partial"
+
+
+def _reasons(
+    exchange: Exchange, connection: Connection, cause: Cause, detail: str
+) -> tuple[str, ...]:
+    malformed = exchange.malformed or (connection.malformed and cause != Cause.BOTH_SIDES)
+    told = () if cause == Cause.BOTH_SIDES else (detail or cause.value,)
+    return (*told, "malformed") if malformed else told
+
+
+def _ledger_reason(called: WitnessState, gaps: tuple[Gap, ...], reasons: tuple[str, ...]) -> str:
+    if called != "partial":
+        return called
+    return gaps[0].reason if gaps else reasons[0]
+
+
+def evict(fold: Fold, number: int) -> None:
+    fold.state.count("exchanges_evicted")
+    finish(fold, number, Cause.LIMIT)
+
+
+def relieve(fold: Fold) -> None:
+    """The oldest give way until what is buffered is within its limit again."""
+    state = fold.state
+    while state.buffered > state.limits.buffered_bytes and state.exchanges:
+        evict(fold, next(iter(state.exchanges)))
+
+
+def give_up_requests(fold: Fold, connection: Connection, arrived: int) -> None:
+    """Requests come in the order of their streams: those of older ones are lost."""
+    for stream, number in tuple(connection.streams.items()):
+        exchange = fold.state.exchanges[number]
+        headless = exchange.request is None and exchange.response_end is not None
+        if headless and stream < arrived and not (arrived - stream) & 1:
+            finish(fold, number, Cause.OVERTAKEN)
+
+
+def give_up_responses(fold: Fold, connection: Connection, arrived: int) -> None:
+    """HTTP/1.1 answers in order: an older request that has no whole response never gets one."""
+    for stream, number in tuple(connection.streams.items()):
+        if stream >= arrived:
+            return
+        exchange = fold.state.exchanges[number]
+        if exchange.request_end is not None and exchange.response_end is None:
+            finish(fold, number, Cause.OVERTAKEN)

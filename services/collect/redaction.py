@@ -1,0 +1,126 @@
+"""Takes secrets out of headers, request targets and authorities, by the names that hold them.
+
+Knows where names and values stand in them; which names are secret is `sensitive`'s, what stands in
+bodies `redaction_bodies`'. All is idempotent, and every replacement is noted by its rule.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Literal
+from urllib.parse import unquote_plus
+
+from services.collect import sensitive
+from services.messages import Headers
+
+REPLACEMENT = "*REDACTED*"
+
+Found = list[str]  # a rule for each replacement: "header.cookie", "query.token", "body.password"
+
+_URL_HEADERS = frozenset(
+    {
+        "location", "content-location", "referer", "host", "refresh", "destination",
+        "x-original-url", "x-rewrite-url", "x-forwarded-uri", "x-forwarded-host",
+    }
+)  # fmt: skip
+_NEVER = frozenset({"traceparent", "tracestate"})
+
+# https://user:pass@host, or the authority-form user:pass@host; /@scope/name is a path.
+_USERINFO = re.compile(r"((?:[a-z][a-z0-9+.-]*:)?//|(?!/))[^/?#]*@", re.IGNORECASE)
+_QUERY_BEGINS = re.compile(r"[?#]")
+_WITHIN = re.compile(r"[;?#]")
+_MATRIX = re.compile(r"(;)([^=/;]*)=([^/;]*)")
+
+
+@lru_cache(maxsize=4096)
+def _kind(name: str) -> Literal["secret", "url"] | None:
+    lowered = name.strip().lower()
+    if lowered in _NEVER:
+        return None
+    if sensitive.rule(lowered) is not None:
+        return "secret"
+    return "url" if lowered in _URL_HEADERS else None
+
+
+def headers(pairs: Headers, found: Found) -> Headers:
+    for name, _ in pairs:
+        if name is None or _kind(name) is not None:
+            return tuple(_header(name, value, found) for name, value in pairs)
+    return pairs
+
+
+def _header(name: str | None, value: str | None, found: Found) -> tuple[str | None, str | None]:
+    """A value under an unknown name may be a token: it is never shown."""
+    if value is None:
+        return name, None
+    if name is None:
+        found.append("header.unknown")
+        return None, None
+    match _kind(name):
+        case "secret":
+            found.append(f"header.{sensitive.rule(name)}")
+            return name, REPLACEMENT
+        case "url":
+            return name, target(value, found)
+        case None:
+            return name, value
+
+
+def authority(value: str | None, found: Found) -> str | None:
+    if value is None or "@" not in value:
+        return value
+    found.append("url.userinfo")
+    return value.rpartition("@")[2]
+
+
+def target(value: str | None, found: Found) -> str | None:
+    """A request target in any form (RFC 9112 §3.2), or a URL in a header."""
+    if value is None:
+        return None
+    if "@" in value:
+        value = _without_userinfo(value, found)
+    if "=" not in value:
+        return value
+    begins = _QUERY_BEGINS.search(value)
+    cut = len(value) if begins is None else begins.start()
+    path, query = value[:cut], value[cut:]
+    if ";" in path:
+        path = _MATRIX.sub(lambda match: _matrix(match, found), path)
+    return path + query[:1] + pairs(query[1:], "query", found)
+
+
+def _without_userinfo(value: str, found: Found) -> str:
+    match = _USERINFO.match(value)
+    if match is None:
+        return value
+    found.append("url.userinfo")
+    return match[1] + value[match.end() :]
+
+
+def _matrix(match: re.Match[str], found: Found) -> str:
+    rule = sensitive.rule(unquote_plus(match[2]))
+    if rule is None:
+        return match[0]
+    found.append(f"query.{rule}")
+    return f"{match[1]}{match[2]}={REPLACEMENT}"
+
+
+def pairs(text: str, where: Literal["query", "body"], found: Found) -> str:
+    """`name=value&…` of a query or a form; all else stays byte for byte."""
+    return "&".join(_pair(piece, where, found) for piece in text.split("&"))
+
+
+def _pair(piece: str, where: str, found: Found) -> str:
+    """Some read `;` as `&`, and values hold unencoded URLs: from a secret name on all goes."""
+    start = 0
+    while start <= len(piece):
+        boundary = _WITHIN.search(piece, start)
+        end = len(piece) if boundary is None else boundary.start()
+        name, equals, _ = piece[start:end].partition("=")
+        rule = sensitive.rule(unquote_plus(name)) if equals else None
+        if rule is not None:
+            found.append(f"{where}.{rule}")
+            return f"{piece[:start]}{name}={REPLACEMENT}"
+        start = end + 1
+    return piece

@@ -1,0 +1,111 @@
+"""What a witness says as a span: OpenTelemetry's HTTP semantic conventions, with the wire's times.
+
+Knows the conventions, not the SDK. Redaction of URLs is not whole yet, so a span carries method,
+status and server.address only.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from functools import lru_cache
+from typing import Literal
+
+from msgspec import Struct
+
+from services.messages import Source, Witness
+
+# Others may be anybody's bytes: the convention's name for them is _OTHER.
+_METHODS = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "QUERY"}
+)
+_ADDRESS = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(\d{1,5}))?")
+_FIRST_ERROR = {"client": 400, "server": 500}
+_NANOSECONDS = 1_000_000_000
+
+Attributes = dict[str, str | int]
+
+
+class Span(Struct, frozen=True, kw_only=True):
+    name: str
+    kind: Literal["client", "server"]
+    trace_id: int
+    span_id: int
+    parent_span_id: int | None
+    start_ns: int
+    end_ns: int
+    attributes: Attributes
+    failed: bool
+    source: Source
+
+
+def span(witness: Witness) -> Span | None:
+    """None where the application's trace is not sampled, or no time is known."""
+    timing, trace = witness.timing, witness.trace
+    told = (timing.request_start, timing.request_end, timing.response_start, timing.response_end)
+    times = [unix_ns(time) for time in told if time is not None]
+    if not trace.sampled or not times:
+        return None
+    error = _error(witness)
+    return Span(
+        name=_name(witness),
+        kind=witness.role,
+        trace_id=int(trace.trace_id, 16),
+        span_id=int(trace.span_id, 16),
+        parent_span_id=int(trace.parent_span_id, 16) if trace.parent_span_id else None,
+        start_ns=times[0],
+        end_ns=max(times),
+        attributes=_attributes(witness, error),
+        failed=bool(error),
+        source=witness.source,
+    )
+
+
+def _name(witness: Witness) -> str:
+    """The method; a target is of too many values, and may hold secrets."""
+    method = None if witness.request is None else witness.request.method
+    return method if method in _METHODS and method is not None else "HTTP"
+
+
+def _attributes(witness: Witness, error: str) -> Attributes:
+    attributes: Attributes = {"plainwire.witness.id": witness.id}
+    name, _, version = witness.protocol.partition("/")
+    if version:
+        attributes |= {"network.protocol.name": name, "network.protocol.version": version}
+    request, response = witness.request, witness.response
+    if request is not None and request.method is not None:
+        known = request.method in _METHODS
+        attributes["http.request.method"] = request.method if known else "_OTHER"
+    if request is not None and request.authority is not None:
+        attributes |= _server(request.authority)
+    if response is not None and response.status is not None:
+        attributes["http.response.status_code"] = response.status
+    if error:
+        attributes["error.type"] = error
+    return attributes
+
+
+def _server(authority: str) -> Attributes:
+    match = _ADDRESS.fullmatch(authority)
+    if match is None:
+        return {}
+    address: Attributes = {"server.address": match[1].strip("[]")}
+    return address | {"server.port": int(match[2])} if match[2] else address
+
+
+def _error(witness: Witness) -> str:
+    """error.type: the status where it is an error for this role, else how the exchange ended."""
+    status = None if witness.response is None else witness.response.status
+    if status is not None and status >= _FIRST_ERROR[witness.role]:
+        return str(status)
+    return "" if witness.state in ("complete", "open") else witness.state
+
+
+def unix_ns(rfc3339: str) -> int:
+    second, _, fraction = rfc3339.removesuffix("Z").partition(".")
+    return _unix(second) * _NANOSECONDS + int(fraction)
+
+
+@lru_cache(maxsize=1024)
+def _unix(second: str) -> int:
+    return int(datetime.fromisoformat(f"{second}+00:00").timestamp())

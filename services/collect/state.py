@@ -1,0 +1,124 @@
+"""What a shard remembers: plain data, so that it can be written down and read back exactly.
+
+Knows which facts an exchange gathers and which limits apply; what they mean is `pairing`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+from services.messages import (
+    EndFrame,
+    ExchangeLedger,
+    Gap,
+    InterimHead,
+    RequestHead,
+    ResponseHead,
+    Role,
+    Source,
+)
+
+SECOND_NS = 1_000_000_000
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Per shard where nothing else is said."""
+
+    body_bytes: int = 64 * 1024  # kept of one body
+    wait_ns: int = 600 * SECOND_NS  # for what is missing of an exchange, since its last frame
+    exchanges: int = 20_000  # open
+    exchanges_of_connection: int = 1_000  # open
+    connections: int = 50_000
+    buffered_bytes: int = 64 * 1024 * 1024
+    gaps_of_exchange: int = 64
+    interims_of_exchange: int = 16
+    nodes: int = 4_096
+    remembered: int = 1_024  # evicted connections, and streams that ended without a request
+
+
+class BodySoFar(Struct, gc=False):
+    """`kept` bytes from the body's start without a hole; `reached` is how far it is known."""
+
+    chunks: list[bytes] = []
+    kept: int = 0
+    reached: int = 0
+    stopped: Literal["cap", "gap"] | None = None
+
+    def __repr__(self) -> str:
+        return f"BodySoFar(kept={self.kept}, reached={self.reached})"
+
+
+class Exchange(Struct, gc=False):
+    connection: int
+    stream: int
+    generation: int  # of the connection's stream numbers
+    last_ns: int  # of its newest frame
+    request: RequestHead | None = None
+    response: ResponseHead | None = None
+    request_body: BodySoFar | None = None
+    response_body: BodySoFar | None = None
+    request_end: EndFrame | None = None
+    response_end: EndFrame | None = None
+    interims: list[InterimHead] = []
+    gaps: list[Gap] = []
+    malformed: bool = False
+
+
+class Connection(Struct, gc=False):
+    source: Source
+    epoch: int  # capture's, when it was last named
+    node: str
+    mid_connection: bool = False
+    local: str | None = None
+    peer: str | None = None
+    role: Role | None = None
+    generation: int = 0
+    highest: list[int] = field(
+        default_factory=lambda: [0, 0]
+    )  # request streams begun, by parity: HTTP/2 pushes have the even
+    streams: dict[int, int] = {}  # open stream -> exchange's number
+    headless: int = 0  # open exchanges without their request
+    unrequested: list[int] = []  # streams that ended without their request
+    gaps: list[Gap] = []  # that no stream owns
+    gaps_since: list[int] = []  # exchange number that was next when each of `gaps` came
+    malformed: bool = False
+
+
+class NodeProgress(Struct, gc=False):
+    """`folded` is the newest (epoch, raw counter, piece); `epoch`, `counter` are its ticks'."""
+
+    folded: tuple[int, int, int] = (0, 0, -1)
+    epoch: int = 0
+    counter: int = 0
+    now_ns: int = 0
+    swept_ns: int = 0
+
+
+class ShardState(Struct):
+    """`exchanges` is in the order in which they began, under running numbers."""
+
+    shard: int
+    limits: Limits = Limits()
+    counter: int = 0
+    begun: int = 0
+    connections: dict[int, Connection] = {}
+    exchanges: dict[int, Exchange] = {}
+    buffered: int = 0
+    nodes: dict[str, NodeProgress] = {}
+    evicted: dict[int, int] = {}  # connection -> generation to go on with
+    complete: int = 0
+    partial: dict[str, int] = {}
+    counters: dict[str, int] = {}
+
+    def count(self, name: str, by: int = 1) -> None:
+        self.counters[name] = self.counters.get(name, 0) + by
+
+    def ledger(self) -> ExchangeLedger:
+        return ExchangeLedger(
+            begun=self.begun,
+            complete=self.complete,
+            partial=dict(self.partial),
+            open=len(self.exchanges),
+        )
