@@ -7,6 +7,7 @@ push_setup_xol_ops, branch_setup_xol_ops) rather than single-steps; nothing abou
 from __future__ import annotations
 
 from enum import Enum
+from functools import lru_cache
 
 from iced_x86 import (
     Decoder,
@@ -127,6 +128,11 @@ class Listing:
         if self.body.address <= target < self.body.end:
             return Step(leaves=(Leave.BOUNDARY,))
         return Step(leaves=(Leave.JUMP,), outside=(target,))
+
+
+@lru_cache(maxsize=64)
+def sweep(body: Body) -> Listing:
+    return Listing(body)
 
 
 def _both(a: Step, b: Step) -> Step:

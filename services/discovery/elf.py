@@ -21,7 +21,7 @@ AARCH64: Final = 183
 MAX_SEGMENTS = 512
 MAX_SECTIONS = 4096
 MAX_TABLE = 64 << 20  # bytes of one symbol or string table
-MAX_FUNCTION = 64 << 10
+MAX_FUNCTION = 16 << 10
 MAX_NAME = 256
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -78,7 +78,7 @@ class Elf(Struct, frozen=True):
         return None
 
     def code(self, start: int, end: int) -> bytes:
-        """Up to MAX_FUNCTION bytes of code between two virtual addresses of one segment."""
+        """At most MAX_FUNCTION bytes of code between two virtual addresses of one segment."""
         size = min(end - start, MAX_FUNCTION)
         offset = self.file_offset(start)
         if offset is None or size <= 0:

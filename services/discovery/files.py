@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from services.discovery import elf, libraries, sites
+from services.discovery import calls, elf, libraries, sites
 from services.discovery.elf import Elf, MalformedElf, Read
 from services.discovery.image import FileImage
 from services.discovery.inventory import Finding
@@ -85,7 +85,7 @@ def _finding(read: Read, status: os.stat_result, directory: str) -> Finding:
     try:
         file = elf.parse(read)
         identity = _identity(key, elf.build_id(file))
-        chosen = sites.choose(FileImage(file, sites.NAMES))
+        chosen = sites.choose(FileImage(file, calls.NAMES))
     except MalformedElf as problem:
         return Finding(identity=_identity(key, ""), reason=f"malformed ELF file: {problem}")
     return Finding(

@@ -1,23 +1,30 @@
-"""Where in one function a probe can sit, with the proof: entries, exits and what they cost.
+"""Where in one function a probe can sit, with the proof: entries and exits.
 
-An entry site is on the straight line from the first byte, before any branch, with the argument
-registers unwritten, and nothing jumps to it. An exit site is passed on every path to every RET,
+An entry place is on the straight line from the first byte, before any branch, with the argument
+registers unwritten, and nothing jumps to it. An exit place is passed on every path to every RET,
 exactly once, and neither the result register nor memory is written after it. Each refusal names its
 reason; nothing is assumed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 from iced_x86 import FlowControl, Instruction, Mnemonic, OpKind, Register
 from msgspec import Struct
 
+from services.discovery.abstraction import immediate, signed
 from services.discovery.disassembly import (
     ARGUMENTS,
+    Body,
     Leave,
     Listing,
+    sweep,
     writes_memory,
     written,
 )
+
+MAX_CANDIDATES = 16
 
 
 class Place(Struct, frozen=True):
@@ -26,27 +33,61 @@ class Place(Struct, frozen=True):
     address: int
     frame: int
     emulated: bool
-    fallback: str = ""  # why it isn't emulated
+    reason: str = ""  # why it isn't emulated
 
 
-def entry(listing: Listing, arguments: int) -> Place:
+Around = Callable[[int], Body | None]  # the code that lies around an address, as far as it is known
+
+
+def entry(listing: Listing, arguments: int, around: Around) -> Place:
     """The cheapest place that sees the first `arguments` argument registers as they were passed."""
     start = listing.body.address
-    jumped_to = _jumped_to(listing)
-    guarded, frame, reason = set(ARGUMENTS[:arguments]), 0, "its instructions can't be read"
-    ip = start
-    while (i := listing.instructions.get(ip)) is not None:
-        if ip in jumped_to:
-            reason = f"a jump lands at +{ip - start:#x}"
+    landings, reason = set(_landings(listing)), "its instructions can't be read"
+    for i, frame in _straight(listing, arguments):
+        distance = f"+{i.ip - start:#x}"
+        if i.ip in landings:
+            reason = f"a jump lands at {distance}"
             break
         if listing.emulated(i):
-            return Place(ip, frame, emulated=True)
-        moved = _stack_change(i)
-        reason = f"no emulated instruction before +{ip - start:#x}"
-        if i.flow_control != FlowControl.NEXT or moved is None or written(i) & guarded:
+            back = i.ip != start and _jumps_back(listing, (start, i.ip), around)
+            if not back:
+                return Place(i.ip, frame, emulated=True)
+            reason = back
             break
-        frame, ip = frame - moved, i.next_ip
-    return Place(start, 0, emulated=False, fallback=reason)
+        reason = f"nothing emulated up to {distance}, where the straight line ends"
+    return Place(start, 0, emulated=False, reason=reason)
+
+
+def _straight(listing: Listing, arguments: int) -> Iterator[tuple[Instruction, int]]:
+    """Instructions that run before any branch, each with its frame, arguments still in place."""
+    guarded, frame = set(ARGUMENTS[:arguments]), 0
+    i = listing.instructions.get(listing.body.address)
+    while i is not None:
+        yield i, frame
+        moved = _stack_change(i)
+        if i.flow_control != FlowControl.NEXT or moved is None or written(i) & guarded:
+            return
+        frame -= moved
+        i = listing.instructions.get(i.next_ip)
+
+
+def _landings(listing: Listing) -> Iterator[int]:
+    branches = (FlowControl.CONDITIONAL_BRANCH, FlowControl.UNCONDITIONAL_BRANCH)
+    for i in listing.instructions.values():
+        if i.flow_control in branches:
+            yield i.near_branch_target
+
+
+def _jumps_back(listing: Listing, span: tuple[int, int], around: Around) -> str:
+    """Whether code that the function jumps out to, a cold part of it, lands in `span` again."""
+    for step in listing.steps.values():
+        for target in step.outside:
+            part = around(target)
+            if part is None:
+                return f"it jumps to unknown code at {target:#x}"
+            if any(span[0] <= landing <= span[1] for landing in _landings(sweep(part))):
+                return "a jump from another part of it lands before the place"
+    return ""
 
 
 def emulated_exit(listing: Listing) -> Place | str:
@@ -60,66 +101,49 @@ def emulated_exit(listing: Listing) -> Place | str:
         others = sorted(way.value for way in ways_out - {Leave.RETURN})
         return f"it leaves by {others[0]}" if others else "it never returns"
     returns = {ip for ip in live if listing.steps[ip].leaves}
-    for ip in sorted(live):
-        if listing.emulated(listing.instructions[ip]) and _sees_the_end(listing, ip, returns):
-            frame = _frames(listing, live).get(ip)
-            if frame is not None:
-                return Place(ip, frame, emulated=True)
+    frames = _frames(listing, live)
+    for ip in _final(listing, live, returns)[:MAX_CANDIDATES]:
+        frame = frames[ip]
+        if frame is not None and _always_passed(listing, ip, returns):
+            return Place(ip, frame, emulated=True)
     return "no emulated instruction has the result and lies on every path to a RET"
 
 
-def _sees_the_end(listing: Listing, ip: int, returns: set[int]) -> bool:
-    if listing.reachable(listing.body.address, avoiding=ip) & returns:
-        return False
-    after = listing.after(ip)
-    if ip in after:
-        return False
-    return not any(
-        Register.RAX in written(i) or writes_memory(i)
-        for at in after
-        if listing.reachable(at) & returns  # what leads to no RET, such as the stack protector
-        for i in (listing.instructions[at],)
-    )
+def _final(listing: Listing, live: set[int], returns: set[int]) -> list[int]:
+    """Emulated instructions that lead to a RET, with nothing changed any more on the way there.
+
+    What leads to no RET doesn't count: the stack protector's failure."""
+    before: dict[int, list[int]] = {}
+    for ip in live:
+        for following in listing.steps[ip].inside:
+            before.setdefault(following, []).append(ip)
+    returning = _closure(returns, before)
+    changing = {ip for ip in returning if _changes(listing.instructions[ip])}
+    early = _closure({b for ip in changing for b in before.get(ip, ())}, before)
+    final = sorted(returning - early - returns)
+    return [ip for ip in final if listing.emulated(listing.instructions[ip])]
 
 
-def _jumped_to(listing: Listing) -> set[int]:
-    return {
-        i.near_branch_target
-        for i in listing.instructions.values()
-        if i.flow_control in (FlowControl.CONDITIONAL_BRANCH, FlowControl.UNCONDITIONAL_BRANCH)
-    }
+def _closure(start: set[int], links: dict[int, list[int]]) -> set[int]:
+    seen, todo = set(start), list(start)
+    while todo:
+        new = set(links.get(todo.pop(), ())) - seen
+        seen |= new
+        todo += new
+    return seen
 
 
-def _stack_change(i: Instruction) -> int | None:
-    """What it adds to the stack pointer, or None where that is not a constant."""
-    if Register.RSP not in written(i):
-        return 0
-    if i.is_stack_instruction and i.mnemonic in (Mnemonic.PUSH, Mnemonic.POP):
-        return i.stack_pointer_increment
-    if i.is_stack_instruction and i.flow_control in (FlowControl.CALL, FlowControl.INDIRECT_CALL):
-        return 0  # until it returns
-    return _arithmetic(i)
+def _changes(i: Instruction) -> bool:
+    return Register.RAX in written(i) or writes_memory(i)
 
 
-def _arithmetic(i: Instruction) -> int | None:
-    if i.op0_kind != OpKind.REGISTER or i.op0_register != Register.RSP:
-        return None
-    if i.mnemonic in (Mnemonic.ADD, Mnemonic.SUB) and i.op1_kind not in (
-        OpKind.REGISTER,
-        OpKind.MEMORY,
-    ):
-        number = _signed(i.immediate(1))
-        return number if i.mnemonic == Mnemonic.ADD else -number
-    plain = i.memory_base == Register.RSP and i.memory_index == Register.NONE
-    return _signed(i.memory_displacement) if i.mnemonic == Mnemonic.LEA and plain else None
-
-
-def _signed(number: int) -> int:
-    return number - (1 << 64) if number >> 63 else number
+def _always_passed(listing: Listing, ip: int, returns: set[int]) -> bool:
+    around_it = listing.reachable(listing.body.address, avoiding=ip) & returns
+    return not around_it and ip not in listing.after(ip)
 
 
 def _frames(listing: Listing, live: set[int]) -> dict[int, int | None]:
-    """By instruction: bytes on the stack above the return address; None where paths disagree."""
+    """By instruction: bytes on the stack below the return address; None where paths disagree."""
     frames: dict[int, int | None] = {}
     todo: list[tuple[int, int | None]] = [(listing.body.address, 0)]
     while todo:
@@ -131,3 +155,21 @@ def _frames(listing: Listing, live: set[int]) -> dict[int, int | None]:
         after = None if frame is None or moved is None else frame - moved
         todo += [(t, after) for t in listing.steps[ip].inside if t in live]
     return frames
+
+
+def _stack_change(i: Instruction) -> int | None:
+    """What it adds to the stack pointer, or None where that is not a constant."""
+    if Register.RSP not in written(i):
+        return 0
+    if i.flow_control in (FlowControl.CALL, FlowControl.INDIRECT_CALL):
+        return 0  # once it has returned
+    if i.mnemonic in (Mnemonic.PUSH, Mnemonic.POP):
+        return i.stack_pointer_increment
+    if i.op_count != 2 or i.op0_kind != OpKind.REGISTER or i.op0_register != Register.RSP:
+        return None
+    if i.mnemonic in (Mnemonic.ADD, Mnemonic.SUB) and immediate(i):
+        return signed(i.immediate(1)) * (1 if i.mnemonic == Mnemonic.ADD else -1)
+    if i.mnemonic == Mnemonic.LEA and i.memory_base == Register.RSP:
+        plain = i.memory_index == Register.NONE
+        return signed(i.memory_displacement) if plain else None
+    return None

@@ -2,90 +2,58 @@
 
 Order of choice: the internal function that all calls of a family hand theirs on to (two traps serve
 them all), then each public function. In a function: an emulated instruction that provably sees the
-arguments or the result, then a uretprobe. Costs are facts of the kernel, measured: an emulated
-instruction 0.5 us, a single-stepped one 9 us. What is not proven gets the fallback and its reason.
+arguments or the result, then a uretprobe. What is not proven gets the fallback and its reason.
 """
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Final
 
-from iced_x86 import FlowControl
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from services.discovery import forwarding, placing
-from services.discovery.disassembly import Body, Listing
+from services.discovery import placing, sharing
+from services.discovery.calls import (
+    ARGUMENTS,
+    NEEDED,
+    OBJECTS,
+    READS,
+    WRITES,
+    Abi,
+    Family,
+    ObjectCall,
+)
+from services.discovery.disassembly import Body, sweep
 from services.discovery.elf import X86_64
+from services.discovery.placing import Place
+from services.discovery.sharing import Image
 from services.messages import Operation, Site
 
-Abi = Literal["returns_length", "length_pointer", "object"]
+# Microseconds on the test machine: a trap on an emulated or a single-stepped instruction, and what
+# a uretprobe adds to the trap at its function's entry.
+EMULATED: Final = 0.5
+SINGLE_STEP: Final = 9.0
+URETPROBE: Final = 0.4
 
-COST = {"emulated": 0.5, "uretprobe": 0.8, "single_step": 9.0}  # us, on the test machine
-MAX_CANDIDATES = 16
-
-
-class Call(Struct, frozen=True):
-    function: str
-    abi: Abi
+_RETURN_ADDRESS = 8  # bytes: after a return the stack pointer is above its value at entry
 
 
-class Family(Struct, frozen=True):
+class Probed(Struct, frozen=True):
+    """A function to be probed, and how its call is to be read."""
+
     operation: Operation
-    calls: tuple[Call, ...]
-    others: tuple[str, ...] = ()  # calls that must not reach the same internal function
-
-
-READS = Family(
-    "read",
-    (Call("SSL_read", "returns_length"), Call("SSL_read_ex", "length_pointer")),
-    others=("SSL_peek", "SSL_peek_ex", "SSL_write"),
-)
-WRITES = Family(
-    "write",
-    (Call("SSL_write", "returns_length"), Call("SSL_write_ex", "length_pointer")),
-    others=("SSL_peek", "SSL_read"),
-)
-OBJECTS: tuple[tuple[Operation, Literal["enter", "exit"], str], ...] = (
-    ("new", "exit", "SSL_new"),
-    ("clear", "enter", "SSL_clear"),
-    ("free", "enter", "SSL_free"),
-)
-ARGUMENTS: dict[Abi, int] = {"returns_length": 3, "length_pointer": 4, "object": 1}
-NEEDED = ("SSL_read", "SSL_write")
-NAMES = frozenset(
-    {c.function for f in (READS, WRITES) for c in f.calls}
-    | {name for f in (READS, WRITES) for name in f.others}
-    | {function for _, _, function in OBJECTS}
-)
-
-
-class Image(Protocol):
-    """What the choice asks of a file."""
-
-    machine: int
-
-    def named(self, function: str) -> Body | None: ...
-    def begins_at(self, address: int) -> Body | None: ...
-    def offset(self, address: int) -> int: ...
+    abi: Abi
+    function: str  # what people are told
+    body: Body
 
 
 def choose(image: Image) -> tuple[Site, ...]:
     """All sites of a library; empty where it lacks a call that every TLS program needs."""
     if any(image.named(name) is None for name in NEEDED):
         return ()
-    sites = [site for family in (READS, WRITES) for site in _of_family(image, family)]
-    for operation, event, function in OBJECTS:
-        if (body := image.named(function)) is not None:
-            probe = Probe(operation, "object", function, body)
-            sites.append(_enter(image, probe) if event == "enter" else _exit(image, probe))
-    return tuple(sites)
-
-
-class Probe(Struct, frozen=True):
-    operation: Operation
-    abi: Abi
-    function: str
-    body: Body
+    found = [site for family in (READS, WRITES) for site in _of_family(image, family)]
+    for call in OBJECTS:
+        found += _of_object(image, call)
+    return tuple(found)
 
 
 def _of_family(image: Image, family: Family) -> list[Site]:
@@ -93,126 +61,101 @@ def _of_family(image: Image, family: Family) -> list[Site]:
         site
         for call in family.calls
         if (body := image.named(call.function)) is not None
-        for site in _pair(image, Probe(family.operation, call.abi, call.function, body))
+        for site in _pair(image, Probed(family.operation, call.abi, call.function, body))
     ]
-    found = internal(image, family)
-    if isinstance(found, str):
-        return [_explained(site, found) for site in singly]
+    shared = sharing.internal(image, family)
+    if isinstance(shared, str):
+        return [_explained(site, shared) for site in singly]
     names = "+".join(call.function for call in family.calls)
-    probe = Probe(family.operation, "length_pointer", f"{names} -> internal", found)
-    together = _pair(image, probe)
-    return min(together, singly, key=_worst)
+    together = Probed(family.operation, "length_pointer", f"{names} -> internal", shared)
+    return min(_pair(image, together), singly, key=dearest)
 
 
 def _explained(site: Site, reason: str) -> Site:
     if site.cost == "emulated" or not reason:
         return site
-    return _with_fallback(site, f"{site.fallback}; no internal function: {reason}")
+    return structs.replace(site, fallback=f"{site.fallback}; no internal function: {reason}")
 
 
-def _with_fallback(site: Site, fallback: str) -> Site:
-    return Site(**{f: getattr(site, f) for f in site.__struct_fields__} | {"fallback": fallback})
+def _of_object(image: Image, call: ObjectCall) -> list[Site]:
+    body = image.named(call.function)
+    if body is None:
+        return []
+    probed = Probed(call.operation, "object", call.function, body)
+    return [_enter(image, probed) if call.event == "enter" else _exit(image, probed)]
 
 
-def _worst(sites: list[Site]) -> float:
-    """What the dearest call of a family pays: entry and exit."""
-    by_function: dict[str, float] = {}
-    for site in sites:
-        by_function[site.function] = by_function.get(site.function, 0) + COST[site.cost]
-    return max(by_function.values())
+def dearest(sites: list[Site]) -> float:
+    """What a call costs, in microseconds, of the function for which that is most."""
+    functions = {site.function for site in sites}
+    return max(cost([site for site in sites if site.function == name]) for name in functions)
 
 
-def internal(image: Image, family: Family) -> Body | str:
-    """The function that all calls of the family provably hand theirs on to, or why there's none."""
-    bodies = [image.named(call.function) for call in family.calls]
-    if image.machine != X86_64 or None in bodies or len(bodies) < 2:
-        return ""
-    wrappers = [
-        (b, c.abi == "length_pointer") for b, c in zip(bodies, family.calls, strict=True) if b
-    ]
-    shared = set.intersection(*(_called(body) for body, _ in wrappers))
-    foreign = {t for name in family.others if (b := image.named(name)) for t in _called(b)}
-    reason = "they share no call"
-    for target in sorted(shared - foreign)[:MAX_CANDIDATES]:
-        reason = _unproven(wrappers, target)
-        if not reason:
-            return image.begins_at(target) or "no function begins where they call"
-    return reason
+def cost(sites: list[Site]) -> float:
+    """Probes at one address share the trap."""
+    traps = {site.address: site for site in sites if site.kind == "uretprobe"}
+    traps |= {site.address: site for site in sites if site.kind == "uprobe"}
+    dear = sum(site.cost == "single_step" for site in traps.values())
+    returns = sum(site.kind == "uretprobe" for site in sites)
+    return dear * SINGLE_STEP + (len(traps) - dear) * EMULATED + returns * URETPROBE
 
 
-def _unproven(wrappers: list[tuple[Body, bool]], target: int) -> str:
-    for body, pointer_passed in wrappers:
-        try:
-            forwarding.prove(body, target, pointer_passed=pointer_passed)
-        except forwarding.Unproven as reason:
-            return f"{body.name}: {reason}"
-    return ""
+def _pair(image: Image, probed: Probed) -> list[Site]:
+    enter, leave = _enter(image, probed), _exit(image, probed)
+    if leave.kind == "uretprobe" and leave.cost == "single_step" and enter.address != leave.address:
+        first = Place(leave.address, 0, emulated=False, reason="the exit traps there anyway")
+        return [_site(image, probed, first), leave]
+    return [enter, leave]
 
 
-def _called(body: Body) -> set[int]:
-    listing = Listing(body)
-    calls = {
-        i.near_branch_target
-        for i in listing.instructions.values()
-        if i.flow_control == FlowControl.CALL
-    }
-    return calls | {t for step in listing.steps.values() for t in step.outside}
+def _enter(image: Image, probed: Probed) -> Site:
+    return _site(image, probed, _entry(image, probed))
 
 
-def _pair(image: Image, probe: Probe) -> list[Site]:
-    return [_enter(image, probe), _exit(image, probe)]
-
-
-def _enter(image: Image, probe: Probe) -> Site:
-    place = _entry(image, probe)
-    return _site(image, probe, place, "enter")
-
-
-def _entry(image: Image, probe: Probe) -> placing.Place:
+def _entry(image: Image, probed: Probed) -> Place:
     if image.machine != X86_64:
-        start = probe.body.address
-        return placing.Place(start, 0, emulated=False, fallback="not an x86-64 file")
-    return placing.entry(Listing(probe.body), ARGUMENTS[probe.abi])
+        return Place(probed.body.address, 0, emulated=False, reason="not an x86-64 file")
+    return placing.entry(sweep(probed.body), ARGUMENTS[probed.abi], image.around)
 
 
-def _exit(image: Image, probe: Probe) -> Site:
-    reason: placing.Place | str = "not an x86-64 file"
+def _exit(image: Image, probed: Probed) -> Site:
+    found: Place | str = "not an x86-64 file"
     if image.machine == X86_64:
-        reason = placing.emulated_exit(Listing(probe.body))
-    if isinstance(reason, placing.Place):
-        return _site(image, probe, reason, "exit")
-    return _uretprobe(image, probe, reason)
+        found = placing.emulated_exit(sweep(probed.body))
+    if isinstance(found, str):
+        return _uretprobe(image, probed, found)
+    return structs.replace(_site(image, probed, found), event="exit")
 
 
-def _site(
-    image: Image, probe: Probe, place: placing.Place, event: Literal["enter", "exit"]
-) -> Site:
+def _site(image: Image, probed: Probed, place: Place) -> Site:
     return Site(
-        operation=probe.operation,
-        event=event,
-        abi=probe.abi,
-        function=probe.function,
+        operation=probed.operation,
+        event="enter",
+        abi=probed.abi,
+        function=probed.function,
         kind="uprobe",
         address=place.address,
         offset=image.offset(place.address),
         cost="emulated" if place.emulated else "single_step",
-        fallback=place.fallback,
+        fallback=place.reason,
+        frame=place.frame,
     )
 
 
-def _uretprobe(image: Image, probe: Probe, reason: str) -> Site:
-    """It may sit wherever the return address is on top of the stack: at the entry site if there."""
-    place = _entry(image, probe)
-    at_top = place.emulated and place.frame == 0
-    address = place.address if at_top else probe.body.address
+def _uretprobe(image: Image, probed: Probed, reason: str) -> Site:
+    """It may sit wherever the return address is on top of the stack, so at an entry site there."""
+    place = _entry(image, probed)
+    cheap = place.emulated and place.frame == 0
+    address = place.address if cheap else probed.body.address
     return Site(
-        operation=probe.operation,
+        operation=probed.operation,
         event="exit",
-        abi=probe.abi,
-        function=probe.function,
+        abi=probed.abi,
+        function=probed.function,
         kind="uretprobe",
         address=address,
         offset=image.offset(address),
-        cost="uretprobe" if at_top else "single_step",
+        cost="uretprobe" if cheap else "single_step",
         fallback=reason,
+        frame=-_RETURN_ADDRESS,
     )

@@ -7,7 +7,7 @@ linkers write. Only says what the tables prove: an address that begins no FDE ha
 from __future__ import annotations
 
 import struct
-from bisect import bisect_left
+from bisect import bisect_right
 
 from services.discovery.elf import Elf
 
@@ -16,10 +16,11 @@ _COUNT = struct.Struct("<4siI")
 _ENTRY = struct.Struct("<ii")
 _FDE = struct.Struct("<IIiI")  # length, pointer to the CIE, begin (pcrel), range
 _MAX_ENTRIES = 1 << 20
+_HIGHEST = (1 << 31) - 1
 
 
 class Extents:
-    """Function starts of one file, looked up without reading the table more than once."""
+    """The functions of one file; its table is read once."""
 
     def __init__(self, elf: Elf) -> None:
         self._elf = elf
@@ -29,17 +30,20 @@ class Extents:
         raw = elf.content(b".eh_frame_hdr")
         if len(raw) < _COUNT.size or raw[:4] != _HEADER:
             return
-        count = min(_COUNT.unpack_from(raw)[2], _MAX_ENTRIES, (len(raw) - 12) // _ENTRY.size)
-        self._rows = list(_ENTRY.iter_unpack(raw[12 : 12 + count * _ENTRY.size]))
+        table = raw[_COUNT.size :]
+        count = min(_COUNT.unpack_from(raw)[2], _MAX_ENTRIES, len(table) // _ENTRY.size)
+        self._rows = list(_ENTRY.iter_unpack(table[: count * _ENTRY.size]))
 
-    def end_of(self, start: int) -> int | None:
-        """The end of the function that begins at `start`, if an FDE says that one does."""
-        at = bisect_left(self._rows, (start - self._base, -(1 << 31)))
-        if at >= len(self._rows) or self._rows[at][0] != start - self._base:
+    def around(self, address: int) -> tuple[int, int] | None:
+        """Begin and end of the function that the address lies in."""
+        at = bisect_right(self._rows, (address - self._base, _HIGHEST)) - 1
+        if at < 0:
             return None
-        return self._end_by(self._base + self._rows[at][1], start)
+        begin, fde = (self._base + relative for relative in self._rows[at])
+        end = self._end_by(fde, begin)
+        return (begin, end) if end is not None and begin <= address < end else None
 
-    def _end_by(self, fde: int, start: int) -> int | None:
+    def _end_by(self, fde: int, expected: int) -> int | None:
         frames = self._elf.sections.get(b".eh_frame")
         if frames is None or not frames.address <= fde < frames.address + frames.size:
             return None
@@ -47,4 +51,4 @@ class Extents:
         if len(raw) < _FDE.size:
             return None
         _, _, begin, length = _FDE.unpack(raw)
-        return start + length if fde + 8 + begin == start and length else None
+        return expected + length if fde + 8 + begin == expected else None
