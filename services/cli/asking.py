@@ -1,0 +1,94 @@
+"""Questions to running services: their ledgers, capture's tick, how far collect has folded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import nats.errors
+from msgspec import Struct
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from services import subjects
+from services.messages import Position, ServiceLedger
+
+ANSWER_WITHIN = 2.0  # seconds for a service that is busy
+_POLL = 0.02
+
+
+class _Endpoint(Struct):
+    data: ServiceLedger | None = None
+
+
+class _Stats(Struct):
+    name: str
+    endpoints: list[_Endpoint] = []
+
+
+_stats = msgspec.json.Decoder(_Stats)
+_positions = msgspec.json.Decoder(list[Position])
+
+
+async def ledgers(client: Client, replicas: int = 0, within: float = 1.0) -> list[ServiceLedger]:
+    """What every replica of every service answers; done early where `replicas` have answered."""
+    found: list[ServiceLedger] = []
+    enough = asyncio.Event()
+
+    async def answer(message: Msg) -> None:
+        if (ledger := read_stats(message.data)) is not None:
+            found.append(ledger)
+        if len(found) == replicas:
+            enough.set()
+
+    inbox = client.new_inbox()
+    subscription = await client.subscribe(inbox, cb=answer)
+    await client.publish("$SRV.STATS", reply=inbox)
+    try:
+        async with asyncio.timeout(within):
+            await enough.wait()
+    except TimeoutError:
+        pass
+    await subscription.unsubscribe()
+    return sorted(found, key=lambda ledger: (ledger.service, ledger.node))
+
+
+def read_stats(payload: bytes) -> ServiceLedger | None:
+    """None where somebody else's service answers, or nonsense."""
+    try:
+        stats = _stats.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if not stats.name.startswith("plainwire-"):
+        return None
+    return next((e.data for e in stats.endpoints if e.data is not None), None)
+
+
+async def tick(client: Client, node: str) -> Sequence[Position]:
+    """Capture reads its rings now, and says where every shard then ends. Raises TimeoutError."""
+    subject = f"plainwire.capture.tick.{subjects.token(node)}"
+    try:
+        answer = await client.request(subject, timeout=ANSWER_WITHIN * 2)
+        return _positions.decode(answer.data)
+    except (nats.errors.Error, msgspec.DecodeError) as error:
+        raise TimeoutError(f"capture does not answer: {type(error).__name__}") from None
+
+
+async def folded(client: Client, goal: Sequence[Position]) -> None:
+    """Returns once collect has folded everything up to `goal`."""
+    while True:
+        try:
+            answer = await client.request("$SRV.STATS.plainwire-collect", timeout=ANSWER_WITHIN)
+        except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
+            await asyncio.sleep(_POLL)  # it is being started again
+            continue
+        ledger = read_stats(answer.data)
+        if ledger and reached(ledger.positions, goal):
+            return
+        await asyncio.sleep(_POLL)
+
+
+def reached(positions: Iterable[Position], goal: Iterable[Position]) -> bool:
+    at = {(p.node, p.shard): (p.epoch, p.counter) for p in positions}
+    return all(at.get((p.node, p.shard), (0, 0)) >= (p.epoch, p.counter) for p in goal)

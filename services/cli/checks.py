@@ -1,0 +1,225 @@
+"""What a host must have, judged from facts about it: each check is a line, with its mend. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+from msgspec import Struct
+
+from services.cli.permission import NEEDED, lacking
+
+Level = Literal["ok", "warn", "fail"]
+OLDEST_KERNEL = (5, 8)  # ring buffers, CAP_BPF
+OLDEST_NATS = (2, 9)
+# (first, last, what is wrong): kernels on which uprobes or ring buffers are known to misbehave.
+BAD_KERNELS: tuple[tuple[tuple[int, ...], tuple[int, ...], str], ...] = ()
+MIB = 1 << 20
+
+
+class BusFacts(Struct, frozen=True, kw_only=True):
+    """What answered at a configured NATS URL. `problem` is a whole line, with its mend."""
+
+    url: str
+    problem: str = ""
+    version: str = ""
+    jetstream: bool = False
+    memory_limit: int = -1  # bytes of the account; -1: none
+    memory_used: int = 0
+    missing: tuple[str, ...] = ()  # streams not declared yet
+    needed: int = 0  # bytes of memory that those want
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    capabilities: int
+    root: bool
+    kernel: str
+    machine: str
+    btf: bool
+    bcc: str  # "" where it can be imported, else why not
+    python: str
+    headers: str  # "" where some are found, else why not
+    tracefs: Literal["mounted", "mountable", "absent"]
+    uprobes: bool
+    nats_server: str | None
+    nats_version: str
+    first_pid_namespace: bool
+    lockdown: str
+    libssl: tuple[str, ...]
+    bus: BusFacts | None = None
+
+
+class Finding(Struct, frozen=True):
+    level: Level
+    subject: str
+    text: str
+    mend: str = ""
+
+
+def privileges(facts: Facts) -> Finding:
+    if not (names := lacking(facts.capabilities)):
+        return Finding("ok", "privileges", "root" if facts.root else ", ".join(NEEDED.values()))
+    mend = "give them to this process" if facts.root else "run as root"
+    return Finding("fail", "privileges", f"{', '.join(names)} missing", mend)
+
+
+def kernel(facts: Facts) -> Finding:
+    version = numbers(facts.kernel)[:3]
+    if version < OLDEST_KERNEL:
+        return Finding("fail", "kernel", facts.kernel, "5.8 or newer is needed (BPF ring buffers)")
+    for oldest, newest, problem in BAD_KERNELS:
+        if oldest <= version <= newest:
+            return Finding("fail", "kernel", f"{facts.kernel}: {problem}", "use another kernel")
+    return Finding("ok", "kernel", f"{facts.kernel} {facts.machine}")
+
+
+def machine(facts: Facts) -> Finding:
+    if facts.machine == "x86_64":
+        return Finding("ok", "machine", facts.machine)
+    return Finding("fail", "machine", facts.machine, "probe sites are chosen on x86_64 only so far")
+
+
+def btf(facts: Facts) -> Finding:
+    if facts.btf:
+        return Finding("ok", "BTF", "/sys/kernel/btf/vmlinux")
+    return Finding(
+        "warn", "BTF", "/sys/kernel/btf/vmlinux is absent", "a kernel with CONFIG_DEBUG_INFO_BTF"
+    )
+
+
+def bcc(facts: Facts) -> Finding:
+    if not facts.bcc:
+        return Finding("ok", "bcc", f"importable in {facts.python}")
+    mend = (
+        "apt-get install python3-bpfcc, and run plainwire in a venv of /usr/bin/python3 made with "
+        "--system-site-packages"
+    )
+    return Finding("fail", "bcc", facts.bcc, mend)
+
+
+def headers(facts: Facts) -> Finding:
+    if not facts.headers:
+        return Finding("ok", "kernel headers", "found")
+    mend = "apt-get install linux-headers-amd64 (any version serves), or set BCC_KERNEL_SOURCE"
+    return Finding("fail", "kernel headers", facts.headers, mend)
+
+
+def tracefs(facts: Facts) -> Finding:
+    match facts.tracefs:
+        case "mounted":
+            return Finding("ok", "tracefs", "mounted")
+        case "mountable":
+            return Finding("ok", "tracefs", "not mounted; plainwire mounts it for itself")
+        case "absent":
+            mend = "mount -t tracefs tracefs /sys/kernel/tracing (CONFIG_FTRACE)"
+            return Finding("fail", "tracefs", "can't be mounted", mend)
+
+
+def uprobes(facts: Facts) -> Finding:
+    if facts.uprobes:
+        return Finding("ok", "uprobes", "the kernel has them")
+    return Finding("fail", "uprobes", "the kernel has none", "a kernel with CONFIG_UPROBE_EVENTS")
+
+
+def lockdown(facts: Facts) -> Finding:
+    if facts.lockdown != "confidentiality":
+        return Finding("ok", "lockdown", facts.lockdown or "none")
+    return Finding(
+        "fail", "lockdown", "confidentiality forbids reading memory from BPF",
+        "boot with lockdown=integrity or none",
+    )  # fmt: skip
+
+
+def pid_namespace(facts: Facts) -> Finding:
+    if facts.first_pid_namespace:
+        return Finding("ok", "PID namespace", "the host's")
+    return Finding(
+        "warn", "PID namespace", "a container's: processes have other numbers in the kernel",
+        "run the container with the host's PID namespace (docker: --pid=host)",
+    )  # fmt: skip
+
+
+def libraries(facts: Facts) -> Finding:
+    if facts.libssl:
+        return Finding("ok", "TLS library", ", ".join(facts.libssl))
+    return Finding(
+        "warn", "TLS library", "the system has no libssl", "only bundled libraries can be captured"
+    )
+
+
+def nats_server(facts: Facts) -> Finding:
+    if facts.nats_server is None:
+        mend = "apt-get install nats-server (run, and up without --nats, start one)"
+        level: Level = "fail" if facts.bus is None else "warn"
+        return Finding(level, "nats-server", "not installed", mend)
+    what = f"{facts.nats_version or 'unknown version'}, {facts.nats_server}"
+    if facts.nats_version and numbers(facts.nats_version) < OLDEST_NATS:
+        return Finding("fail", "nats-server", what, "2.9 or newer is needed")
+    return Finding("ok", "nats-server", what)
+
+
+def bus(facts: Facts) -> Finding:
+    found = facts.bus
+    if found is None:
+        return Finding("ok", "bus", "none is configured; run and up start their own")
+    if found.problem:
+        return Finding("fail", "bus", found.problem)
+    if numbers(found.version) < OLDEST_NATS:
+        mend = "2.9 or newer is needed"
+        return Finding("fail", "bus", f"{found.url} runs nats-server {found.version}", mend)
+    if not found.jetstream:
+        return Finding("fail", "bus", f"JetStream is off on {found.url}", "nats-server -js")
+    return Finding("ok", "bus", f"{found.url}, nats-server {found.version}, JetStream")
+
+
+def bus_memory(facts: Facts) -> Finding | None:
+    found = facts.bus
+    if found is None or found.problem or not found.jetstream:
+        return None
+    if not found.missing:
+        return Finding("ok", "bus memory", "all streams are declared")
+    free = found.memory_limit - found.memory_used
+    if found.memory_limit < 0 or free >= found.needed:
+        return Finding("ok", "bus memory", f"{found.needed // MIB} MiB for streams to be made")
+    level: Level = "warn" if free >= found.needed // 8 else "fail"
+    return Finding(
+        level, "bus memory",
+        f"{free // MIB} MiB free, {', '.join(found.missing)} want {found.needed // MIB} MiB",
+        "raise jetstream max_memory_store; with less, shorter outages lose data",
+    )  # fmt: skip
+
+
+CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
+    privileges,
+    kernel,
+    machine,
+    btf,
+    bcc,
+    headers,
+    tracefs,
+    uprobes,
+    lockdown,
+    pid_namespace,
+    libraries,
+    nats_server,
+    bus,
+    bus_memory,
+)
+
+
+def diagnose(facts: Facts) -> Iterator[Finding]:
+    for check in CHECKS:
+        if (finding := check(facts)) is not None:
+            yield finding
+
+
+def line(finding: Finding) -> str:
+    mend = f"; mend: {finding.mend}" if finding.mend else ""
+    return f"{finding.level:4} {finding.subject}: {finding.text}{mend}"
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers: `6.1.0-56-amd64` -> (6, 1, 0)."""
+    found = re.match(r"v?(\d+(?:\.\d+)*)", version)
+    return tuple(map(int, found[1].split("."))) if found else ()

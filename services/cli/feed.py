@@ -1,0 +1,64 @@
+"""The witnesses as they are stored, each exactly once, to an output."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from services import subjects
+from services.bus import Bus
+from services.cli.output import Output
+from services.cli.rendering import escape, safe_json, witness_line
+from services.messages import Witness
+
+Render = Callable[[bytes], bytes]
+_witness = msgspec.json.Decoder(Witness)
+_STORED = "plainwire.store.witnesses.>"
+
+
+def as_json(payload: bytes) -> bytes:
+    return safe_json(payload)
+
+
+def as_line(payload: bytes) -> bytes:
+    try:
+        witness = _witness.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return escape(f"(a witness that this release can't read, {len(payload)} bytes)").encode()
+    return witness_line(witness).encode(errors="backslashreplace")
+
+
+class Feed:
+    """`witnesses` counts exchanges, not parts."""
+
+    def __init__(self, bus: Bus, output: Output, render: Render) -> None:
+        self._bus, self._output, self._render = bus, output, render
+        self._sequence, self._advanced = 0, asyncio.Event()
+        self._ids: set[str] = set()
+
+    @property
+    def witnesses(self) -> int:
+        return len(self._ids)
+
+    async def run(self, after: int = 0) -> None:
+        """For ever; `after` is the stream sequence of the last witness that is none of ours."""
+        async for incoming in self._bus.cursor(subjects.WITNESSES, _STORED):
+            if incoming.sequence > after:
+                self._output.line(self._render(incoming.payload))
+                self._ids.add(incoming.message_id.rpartition("/")[0])
+            self._sequence = incoming.sequence
+            self._advanced.set()
+            self._advanced = asyncio.Event()
+
+    async def read_to_the_end(self) -> None:
+        """Returns once everything that is stored now has been written."""
+        last = await last_sequence(self._bus)
+        while self._sequence < last:
+            await self._advanced.wait()
+
+
+async def last_sequence(bus: Bus) -> int:
+    info = await bus.js.stream_info(subjects.WITNESSES)
+    return info.state.last_seq

@@ -1,0 +1,99 @@
+"""`plainwire run -- CMD`: a bus, the four services and CMD, for as long as CMD lives.
+
+The order is the point: the launcher is forked before anything of ours exists, so that CMD has the
+caller's mounts, signals and descriptors; what takes longest starts first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.cli import executables, host, linux, permission
+from services.cli.errors import CANNOT_EXECUTE, NOT_FOUND, PLAINWIRE_FAILED, Failure
+from services.cli.host import Host
+from services.cli.launcher import Command, Launcher
+from services.cli.output import Output, open_output, say
+from services.cli.service import check_settings
+from services.cli.watch import Watch
+
+
+@dataclass(frozen=True)
+class Options:
+    command: list[str]
+    json: bool
+    output: str | None
+    quiet: bool
+    config: str | None
+
+
+def run(options: Options) -> int:
+    """CMD's exit status, or ours."""
+    path = executables.find(options.command[0], os.environ)
+    settings = check_settings(os.environ, options.config, PLAINWIRE_FAILED)
+    permission.check()
+    output = open_output(options.output, 1 if options.json else 2)
+    linux.become_subreaper()
+    launcher = Launcher(Command(path, options.command, _streams_of_cmd(options)))
+    watch = Watch()
+    watch.adopt(launcher.pid)
+    started = host.prepare(watch, settings, options.config)
+    _start_services(started, launcher.pid, path)
+    return asyncio.run(_session(options, started, launcher, output))
+
+
+def _streams_of_cmd(options: Options) -> Callable[[], None]:
+    """Where stdout is ours alone, CMD's goes to stderr."""
+    if options.json and options.output is None:
+        return lambda: (os.dup2(2, 1), None)[1]
+    return lambda: None
+
+
+def _start_services(started: Host, launcher: int, path: str) -> None:
+    pipeline = started.pipeline
+    pipeline.start("capture", PLAINWIRE_CAPTURE_PIDS=str(launcher))
+    files = executables.tls_files(path, os.environ)
+    pipeline.start("discovery", PLAINWIRE_DISCOVERY_FILES=",".join(files))
+    pipeline.start("parse")
+    pipeline.start("collect")
+
+
+async def _session(options: Options, started: Host, launcher: Launcher, output: Output) -> int:
+    # Slow to import: the services are starting meanwhile.
+    from services.cli.feed import Feed, as_json, as_line
+    from services.cli.observing import begin
+    from services.cli.session import Session
+
+    with started.watch:
+        try:
+            async with await begin(started) as observer:
+                feed = Feed(observer.bus, output, as_json if options.json else as_line)
+                _go(launcher, options.command[0])
+                status = await Session(started, observer, launcher, feed).follow()
+                _report(options, output, *await observer.summary(feed.witnesses))
+            return status
+        finally:
+            launcher.cancel()
+            await started.stop()
+
+
+def _report(options: Options, output: Output, text: str, lost: bool) -> None:
+    """One line at the end; losses are said even where nobody asked."""
+    if output.closed:
+        say("not all witnesses were written: the output was closed")
+    if options.output is not None and not options.json:
+        output.line(text.encode())
+    elif lost or not (options.quiet or options.output):
+        say(text)
+
+
+def _go(launcher: Launcher, name: str) -> None:
+    if number := launcher.go():
+        missing = number == 2  # ENOENT: the file is there, its interpreter isn't
+        raise Failure(
+            f"{name}: can't be executed: {os.strerror(number)}"
+            + ("; is the interpreter in its first line installed?" if missing else ""),
+            NOT_FOUND if missing else CANNOT_EXECUTE,
+        )

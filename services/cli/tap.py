@@ -1,0 +1,78 @@
+"""`plainwire tap`: messages of the bus as they come, decoded, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from services.cli.decoding import Undecodable, decode
+from services.cli.errors import Failure
+from services.cli.filtering import Filter
+from services.cli.objects import as_object
+from services.cli.rendering import safe_json
+from services.subjects import token
+
+LAST_SEQUENCE, SEQUENCE = "Nats-Last-Sequence", "Nats-Sequence"
+
+
+async def run(client: Client, given: Namespace) -> int:
+    wanted = Filter.of(given)
+    if wanted.restricts and given.what != "witnesses":
+        raise Failure(f"a filter on {given.what}: only witnesses have what it asks for", status=2)
+    reader = Tap(given, wanted)
+    await client.subscribe(_subject(given), cb=reader.receive)
+    await client.flush()
+    await reader.done.wait()
+    return 0
+
+
+def _subject(given: Namespace) -> str:
+    if given.what != "witnesses":
+        return f"plainwire.{given.what}.>"
+    places = (token(name) if name else "*" for name in (given.namespace, given.workload))
+    return ".".join(("plainwire.witnesses", *places))
+
+
+class Tap:
+    def __init__(self, given: Namespace, wanted: Filter) -> None:
+        self._given, self._wanted = given, wanted
+        self._shown = 0
+        self._sequences: dict[str, int] = {}
+        self.done = asyncio.Event()
+
+    async def receive(self, message: Msg) -> None:
+        if self.done.is_set():
+            return
+        self._notice_loss(message.subject, message.headers or {})
+        if not self._wanted.accepts(message.data):
+            return
+        try:
+            for line in self._lines(message.data):
+                sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+        except Undecodable as error:
+            sys.stderr.write(f"plainwire: a message that can't be decoded: {error}\n")
+        except BrokenPipeError:
+            self.done.set()
+        self._shown += 1
+        if self._shown == self._given.count:
+            self.done.set()
+
+    def _lines(self, data: bytes) -> list[str]:
+        if self._given.json:
+            return [safe_json(as_object(data, payload=self._given.payload)).decode()]
+        return decode(data, payload=self._given.payload)
+
+    def _notice_loss(self, subject: str, headers: Mapping[str, str]) -> None:
+        """The stream says, per subject, which message was before this one."""
+        before = self._sequences.get(subject)
+        previous = headers.get(LAST_SEQUENCE, "")
+        if before is not None and previous.isdecimal() and int(previous) > before:
+            sys.stderr.write("plainwire: this tap was too slow and missed messages\n")
+        if headers.get(SEQUENCE, "").isdecimal():
+            self._sequences[subject] = int(headers[SEQUENCE])

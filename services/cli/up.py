@@ -1,0 +1,95 @@
+"""`plainwire up`: the same pipeline on this host until Ctrl-C, on its own bus or on somebody's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from services.cli import context, host, permission
+from services.cli.errors import PLAINWIRE_FAILED, Failure
+from services.cli.host import Host
+from services.cli.output import Output, open_output, say
+from services.cli.service import check_settings
+from services.cli.watch import Watch
+
+if TYPE_CHECKING:
+    from services.cli.feed import Feed
+    from services.cli.observing import Observer
+
+
+@dataclass(frozen=True)
+class Options:
+    pids: list[int]
+    nats: str | None
+    json: bool
+    output: str | None
+    quiet: bool
+    config: str | None
+
+
+def run(options: Options) -> int:
+    settings = check_settings(os.environ, options.config, PLAINWIRE_FAILED)
+    permission.check()
+    for pid in options.pids:
+        if not os.path.isdir(f"/proc/{pid}"):
+            raise Failure(f"--pid {pid}: there is no such process", PLAINWIRE_FAILED)
+    output = open_output(options.output, 1)
+    context.clear(os.environ)
+    watch = Watch()
+    if options.nats:
+        settings = msgspec.structs.replace(settings, nats_url=options.nats)
+        started = host.prepare_on(watch, settings, options.config)
+    else:
+        started = host.prepare(watch, settings, options.config)
+    _start_services(started, options.pids)
+    return asyncio.run(_session(options, started, output))
+
+
+def _start_services(started: Host, pids: list[int]) -> None:
+    """Every process but ourselves, or those named; their descendants too."""
+    if pids:
+        which = {"PLAINWIRE_CAPTURE_PIDS": ",".join(map(str, pids))}
+    else:
+        which = {"PLAINWIRE_CAPTURE_EXCLUDE_PIDS": str(os.getpid())}
+    started.pipeline.start("capture", **which)
+    for name in ("discovery", "parse", "collect"):
+        started.pipeline.start(name)
+
+
+async def _session(options: Options, started: Host, output: Output) -> int:
+    # Slow to import: the services are starting meanwhile.
+    from services.cli.feed import Feed, as_json, as_line
+    from services.cli.observing import begin
+
+    with started.watch:
+        try:
+            async with await begin(started) as observer:
+                feed = Feed(observer.bus, output, as_json if options.json else as_line)
+                await _until_told(options, started, observer, feed)
+                if not options.quiet:
+                    say((await observer.summary(feed.witnesses))[0])
+            return 0
+        finally:
+            context.clear(os.environ, of=os.getpid())
+            await started.stop()
+
+
+async def _until_told(options: Options, started: Host, observer: Observer, feed: Feed) -> None:
+    from services.cli.feed import last_sequence
+    from services.cli.tasks import beside
+
+    async def told() -> None:
+        await started.watch.signals.get()
+        await observer.drain(feed)
+
+    before = await last_sequence(observer.bus) if options.nats else 0
+    if started.server:
+        context.write(started.server, os.environ)
+    say("ready")
+    await beside(
+        told(), feed.run(before), started.pipeline.keep_alive(), started.fail_if_server_ends()
+    )
