@@ -1,0 +1,54 @@
+/* Processes: who is to be captured spreads on fork (processes, not threads) and ends at exit; the
+ * name is the main thread's at exec. Where the fields of a tracepoint lie is read from tracefs and
+ * comes in as -D: NEWTASK_PID, NEWTASK_FLAGS, EXIT_GROUP_DEAD (-1: this kernel does not say). */
+
+#define CLONE_THREAD 0x10000ULL
+
+int on_newtask(void *ctx) {
+    if (*(u64 *)(ctx + NEWTASK_FLAGS) & CLONE_THREAD)
+        return 0;
+    u32 child = *(u32 *)(ctx + NEWTASK_PID);
+    u32 parent = bpf_get_current_pid_tgid() >> 32;
+    u8 *from = mark_of(parent);
+    u8 *to = mark_of(child);
+    if (!from || !to)
+        return 0;
+    *to = (*to & GENERATION_MASK) | (*from & VERDICT_MASK);
+    struct name *name = names.lookup(&parent);
+    if (name)
+        names.update(&child, name);
+    return 0;
+}
+
+int on_exec(void *ctx) {
+    u32 tgid = bpf_get_current_pid_tgid() >> 32;
+    struct name name = {};
+    bpf_get_current_comm(name.comm, sizeof(name.comm));
+    names.update(&tgid, &name);
+    return 0;
+}
+
+int on_exit(void *ctx) {
+    u64 task = bpf_get_current_pid_tgid();
+    u32 tgid = task >> 32;
+    struct call_key key = {task, DIRECTION_EGRESS};
+    calls.delete(&key);
+    key.direction = DIRECTION_INGRESS;
+    calls.delete(&key);
+#if EXIT_GROUP_DEAD >= 0
+    if (!*(u8 *)(ctx + EXIT_GROUP_DEAD))
+        return 0;
+#else
+    if ((u32)task != tgid)
+        return 0;
+#endif
+    u8 *mark = mark_of(tgid);
+    struct shared *all = common();
+    if (!mark || !all)
+        return 0;
+    u8 old = *mark;
+    *mark = (old & GENERATION_MASK) + MARK_GENERATION;
+    if (old & MARK_CONNECTED)
+        tell(all, CONTROL_EXITED, tgid);
+    return 0;
+}

@@ -1,0 +1,101 @@
+/* What the programs and the reader share: the mapped memory and the control events.
+ * services/capture/layout.py is the same layout in Python; a unit test compares the two. */
+#ifndef PLAINWIRE_SHARED_H
+#define PLAINWIRE_SHARED_H
+
+#include "record.h"
+
+/* The largest payload of one record, and how many records one transfer may become. */
+#define PIECE 65536ULL
+#define RECORD_ROOM (sizeof(struct record) + PIECE)
+
+/* One ring of records, back to back and of exactly their own size. Positions only grow; the byte at
+ * position p lies at data[p % size]. The record that crosses the end goes on behind it, and `wrap`
+ * says how far: that many bytes at the start of the data are then unused. Between a reader's two
+ * looks everything below `head` is complete where `committed` (read first) equals it. */
+struct ring {
+    __u64 head;      /* reserved */
+    __u64 committed; /* written */
+    __u64 wrap;
+    __u64 discarded; /* records whose payload could not be read: flagged, to be left out */
+    __u64 reserved[4];
+    /* This shard's totals, whichever ring took the records. */
+    __u64 seen_bytes;
+    __u64 seen_records;
+    __u64 submitted_bytes;
+    __u64 connections;
+    __u64 lost[LOST_REASONS];
+    /* The reader's own page. */
+    __u64 tail __attribute__((aligned(4096)));
+    __u64 reader[511];
+};
+
+#define FLAG_DISCARDED 1
+
+/* A process's byte: what to do with it, and a generation, so that a reused pid is not mistaken. */
+enum { VERDICT_DEFAULT, VERDICT_INCLUDE, VERDICT_EXCLUDE, VERDICT_MASK };
+enum { MARK_CONNECTED = 4, MARK_GENERATION = 8, GENERATION_MASK = 0xf8 };
+
+struct shared {
+    __u64 waiting; /* the reader sleeps: ring the bell */
+    __u64 calls_refused;
+    __u64 calls_torn;
+    __u64 connections_refused;
+    __u64 control_refused;
+    __u64 tails_refused;
+    __u64 entries;
+    __u64 exits;
+    __u64 reserved[504];
+};
+
+enum { CONTROL_BELL, CONTROL_OPENED, CONTROL_CLOSED, CONTROL_EXITED };
+enum { CLOSED_FREED, CLOSED_REUSED };
+
+struct control {
+    __u8 kind;
+    __u8 detail; /* opened: mid_connection; closed: why */
+    __u16 shard;
+    __u32 tgid;
+    __u64 connection;
+    __u64 boot_ns;
+    __u64 ssl;
+    union {
+        struct {
+            __u64 target;
+            char process[16];
+        };
+        struct {
+            __u64 offset[2];
+            __u32 lost[2][LOST_REASONS];
+        };
+    };
+};
+
+/* The connection as the reader looks it up when its process has ended. */
+struct connection_key {
+    __u64 ssl;
+    __u32 tgid;
+    __u32 unused;
+};
+
+struct connection {
+    __u64 id;
+    __u64 first_boot_ns;
+    __u64 offset[2];
+    __u32 lost[2][LOST_REASONS];
+    __u16 shard;
+    __u8 mid_connection;
+    __u8 announced;
+    __u8 generation;
+    __u8 unused[3];
+    __u64 target;
+};
+
+/* Of a connection that lost something since the last tick. */
+struct tail {
+    __u64 offset[2];
+    __u32 lost[2][LOST_REASONS];
+    __u64 shard;
+};
+
+#endif

@@ -1,0 +1,136 @@
+"""Which connections live, and what the control ring says of them. Pure: events in, news out.
+
+Knows sources and shards; the kernel's TLS object pointers stay here and never leave the node.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from services.capture import layout
+from services.capture.layout import ControlKind, Counts
+from services.messages import Closed, Direction, Final, Opened, Source, Tail
+
+# A long connection is named again before its first naming ages out of the stream (120 s).
+NAME_AGAIN_NS = 30 * 10**9
+
+
+@dataclass(slots=True)
+class Connection:
+    opened: Opened
+    shard: int
+    ssl: int
+    tgid: int
+    named_at: int
+
+
+@dataclass(slots=True)
+class News:
+    """What the next batch of a shard has to say."""
+
+    opened: list[Opened] = field(default_factory=list)
+    closed: list[Closed] = field(default_factory=list)
+    tails: list[Tail] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.opened or self.closed or self.tails)
+
+
+# (connection, counts) of an entry that is taken out of the kernel, or None where there is none.
+Take = Callable[[int, int], tuple[int, Counts] | None]
+
+
+class Connections:
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._live: dict[int, Connection] = {}
+        self._of_process: dict[int, set[int]] = defaultdict(set)
+        self.libraries: dict[int, str] = {}  # by the cookie of the target's probes
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def receive(self, events: Iterable[bytes], news: dict[int, News], take: Take, now: int) -> None:
+        """Applies control events in their order."""
+        for event in events:
+            kind, detail, shard, tgid, connection, boot_ns, ssl, rest = layout.CONTROL.unpack(event)
+            match kind:
+                case ControlKind.OPENED:
+                    target, process = layout.OPENED.unpack_from(rest)
+                    source = self._source(tgid, process, target)
+                    opened = Opened(
+                        connection=connection, source=source, first_boot_ns=boot_ns,
+                        mid_connection=bool(detail),
+                    )  # fmt: skip
+                    self._open(Connection(opened, shard, ssl, tgid, now), news)
+                case ControlKind.CLOSED:
+                    egress, ingress, *lost = layout.COUNTS.unpack(rest)
+                    counts = layout.counts(egress, ingress, tuple(lost))
+                    self._forget(connection)
+                    news[shard].closed.append(
+                        closed(connection, boot_ns, counts, layout.CLOSE_REASONS[detail])
+                    )
+                case ControlKind.EXITED:
+                    self._exit(tgid, news, take, now)
+
+    def name_again(self, news: dict[int, News], now: int, limit: int) -> None:
+        """Those that have not been named for a while, at most `limit` a shard."""
+        due = now - NAME_AGAIN_NS
+        for connection in self._live.values():
+            pending = news[connection.shard].opened
+            if connection.named_at <= due and len(pending) < limit:
+                connection.named_at = now
+                pending.append(connection.opened)
+
+    def _source(self, tgid: int, process: bytes, target: int) -> Source:
+        name = process.partition(b"\0")[0].decode(errors="replace")
+        return Source(
+            node=self._node, namespace="host", workload=name, pid=tgid, process=name,
+            tls=self.libraries.get(target, ""),
+        )  # fmt: skip
+
+    def _open(self, connection: Connection, news: dict[int, News]) -> None:
+        self._live[connection.opened.connection] = connection
+        self._of_process[connection.tgid].add(connection.opened.connection)
+        news[connection.shard].opened.append(connection.opened)
+
+    def _forget(self, identity: int) -> None:
+        connection = self._live.pop(identity, None)
+        if connection is None:
+            return
+        siblings = self._of_process[connection.tgid]
+        siblings.discard(identity)
+        if not siblings:
+            del self._of_process[connection.tgid]
+
+    def _exit(self, tgid: int, news: dict[int, News], take: Take, now: int) -> None:
+        """The process is gone: its entries are taken out of the kernel with their final counts."""
+        for identity in self._of_process.pop(tgid, set()):
+            connection = self._live.pop(identity)
+            entry = take(connection.ssl, tgid)
+            if entry is not None and entry[0] == identity:
+                news[connection.shard].closed.append(closed(identity, now, entry[1], "exited"))
+
+
+def closed(connection: int, boot_ns: int, counts: Counts, reason: str) -> Closed:
+    return Closed(
+        connection=connection, boot_ns=boot_ns,
+        egress=Final(offset=counts.egress, lost=counts.egress_lost),
+        ingress=Final(offset=counts.ingress, lost=counts.ingress_lost),
+        reason=reason,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def tails(connection: int, counts: Counts) -> list[Tail]:
+    """Of the directions that have lost something."""
+    both = (
+        (Direction.EGRESS, Final(offset=counts.egress, lost=counts.egress_lost)),
+        (Direction.INGRESS, Final(offset=counts.ingress, lost=counts.ingress_lost)),
+    )
+    return [
+        Tail(connection=connection, direction=direction, final=final)
+        for direction, final in both
+        if final.lost.total()
+    ]

@@ -1,0 +1,78 @@
+"""bpf/shared.h in Python: where things lie in the memory that the kernel shares with the reader.
+
+A unit test compiles the header and compares.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import NamedTuple
+
+from services.messages import Losses
+from services.records import MAX_PAYLOAD, RECORD_SIZE
+
+PIECE = MAX_PAYLOAD
+RECORD_ROOM = RECORD_SIZE + PIECE
+PAGE = 4096
+RING_HEADER = 2 * PAGE
+FLAG_DISCARDED = 1
+
+# Indexes of 64-bit words in struct ring.
+HEAD, COMMITTED, WRAP, DISCARDED = 0, 1, 2, 3
+SEEN_BYTES, SEEN_RECORDS, SUBMITTED_BYTES, CONNECTIONS, LOST = 8, 9, 10, 11, 12
+TAIL = PAGE // 8
+
+# Indexes of 64-bit words in struct shared.
+WAITING = 0
+SHARED_COUNTERS = (
+    "calls_refused", "calls_torn", "connections_refused", "control_refused", "tails_refused",
+)  # fmt: skip
+SHARED_SIZE = PAGE
+
+
+class Verdict(IntEnum):
+    DEFAULT = 0
+    INCLUDE = 1
+    EXCLUDE = 2
+
+
+VERDICT_MASK = 3
+
+
+class ControlKind(IntEnum):
+    BELL = 0
+    OPENED = 1
+    CLOSED = 2
+    EXITED = 3
+
+
+CLOSE_REASONS = ("freed", "reused")
+
+# u8 kind · u8 detail · u16 shard · u32 tgid · u64 connection · u64 boot_ns · u64 ssl · 48 bytes
+CONTROL = struct.Struct("<BBHIQQQ48s")
+OPENED = struct.Struct("<Q16s")
+COUNTS = struct.Struct("<QQ8I")  # offsets and losses of both directions
+CONNECTION_KEY = struct.Struct("<QII")
+CONNECTION = struct.Struct("<QQQQ8IHBBB3xQ")
+TAIL_VALUE = struct.Struct("<QQ8IQ")
+CALL_KEY = struct.Struct("<II")
+NAME_SIZE = 16
+
+
+def ring_stride(size: int) -> int:
+    """Bytes from one ring to the next in its map."""
+    return RING_HEADER + size + RECORD_ROOM + PAGE - RECORD_ROOM % PAGE
+
+
+class Counts(NamedTuple):
+    """How far both directions of a connection got, and what each lost on the way."""
+
+    egress: int
+    ingress: int
+    egress_lost: Losses
+    ingress_lost: Losses
+
+
+def counts(egress: int, ingress: int, lost: tuple[int, ...]) -> Counts:
+    return Counts(egress, ingress, Losses(*lost[:4]), Losses(*lost[4:8]))

@@ -1,0 +1,96 @@
+"""Attaching a target's sites, all or nothing. The kernel removes them when this process ends.
+
+Where the kernel has uprobe_multi one link serves all sites of one program; else each site is a
+perf event. Both bind to the inode: every process that maps the file, now or later.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from pathlib import Path
+
+from services.capture import syscalls
+from services.capture.kernel import COOKIE_SINCE, Kernel, KernelError, version
+from services.messages import Site, Target
+
+_PMU = Path("/sys/bus/event_source/devices/uprobe")
+
+
+class Probes:
+    """By the key of the file's identity, the descriptors that keep its probes there."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._attached: dict[str, list[int]] = {}
+
+    def attach(self, target: Target, cookie: int) -> None:
+        """Raises KernelError; then nothing of the target is attached."""
+        descriptors: list[int] = []
+        path = os.fsencode(target.path)
+        try:
+            self._attach_multi(target.sites, path, cookie, descriptors)
+        except OSError as error:
+            _close(descriptors)
+            raise KernelError(f"{target.name}: {error.strerror or error}") from None
+        except BaseException:
+            _close(descriptors)
+            raise
+        self._attached[target.identity.key()] = descriptors
+
+    def detach(self, key: str) -> None:
+        _close(self._attached.pop(key, []))
+
+    def close(self) -> None:
+        for key in list(self._attached):
+            self.detach(key)
+
+    def _attach_multi(
+        self, sites: tuple[Site, ...], path: bytes, cookie: int, descriptors: list[int]
+    ) -> None:
+        # Exits first: a call that is caught at its entry then always has its exit.
+        for (program, flags), offsets in _by_program(sites).items():
+            number = self._kernel.programs.get(program)
+            if number is None:
+                raise KernelError(f"no program for {program.removeprefix('on_')}")
+            if self._kernel.multi:
+                link = syscalls.link_uprobes(number, path, offsets, cookie, flags)
+                descriptors.append(link)
+            else:
+                for offset in offsets:
+                    descriptors += _attach_event(number, path, offset, cookie, flags)
+
+
+def program_of(site: Site) -> str:
+    """The program's name in bpf/5_calls.c. At an exit the call itself knows where its length is."""
+    if site.event == "enter" and site.operation in ("read", "write"):
+        return f"on_{site.operation}_enter_{site.abi}"
+    return f"on_{site.operation}_{site.event}"
+
+
+def _by_program(sites: tuple[Site, ...]) -> dict[tuple[str, int], list[int]]:
+    grouped: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for site in sorted(sites, key=lambda site: site.event != "exit"):
+        flags = syscalls.UPROBE_MULTI_RETURN if site.kind == "uretprobe" else 0
+        grouped[program_of(site), flags].append(site.offset)
+    return grouped
+
+
+def _attach_event(program: int, path: bytes, offset: int, cookie: int, flags: int) -> list[int]:
+    kind = int((_PMU / "type").read_text())
+    bit = int((_PMU / "format" / "retprobe").read_text().rpartition(":")[2])
+    event = syscalls.open_uprobe(kind, path, offset, 1 << bit if flags else 0)
+    try:
+        if version() >= COOKIE_SINCE:
+            return [event, syscalls.link_perf_event(program, event, cookie)]
+        syscalls.start_event(event, program)
+    except OSError:
+        os.close(event)
+        raise
+    return [event]
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in reversed(descriptors):
+        os.close(descriptor)
+    descriptors.clear()

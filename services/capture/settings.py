@@ -1,0 +1,28 @@
+"""What can be set about capturing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from services.settings import SharedSettings
+
+
+class Settings(SharedSettings, frozen=True, kw_only=True):
+    pids: tuple[int, ...] = ()
+    """Capture these processes and their descendants; empty: every process."""
+    exclude_pids: tuple[int, ...] = ()
+    """Never these processes and their descendants."""
+    ring_mib: Annotated[int, Meta(ge=1, le=1024)] = 32
+    """Memory for records between the kernel and the reader; half of it is the spare ring."""
+    spool_mib: Annotated[int, Meta(ge=1, le=4096)] = 64
+    """Memory for batches that NATS has not taken yet; beyond it the oldest are given up."""
+    connections: Annotated[int, Meta(ge=64, le=1 << 20)] = 65536
+    """How many connections are followed at once."""
+    coverage_seconds: Annotated[float, Meta(gt=0)] = 30.0
+    """How often coverage is said again when nothing has changed."""
+    shard_ring_kib: Annotated[int, Meta(ge=0)] = 0
+    """One shard's ring; 0: its share of half of `ring_mib`. For tests of overload."""
+    spare_ring_kib: Annotated[int, Meta(ge=0)] = 0
+    """The spare ring; 0: half of `ring_mib`. For tests of overload."""
