@@ -28,7 +28,8 @@ def missing(targets: Targets, coverage: Coverage) -> set[str]:
     return {
         target.name
         for target in targets.targets
-        if target.identity not in attached and not failed & {target.name, target.path}
+        if target.identity not in attached
+        and not failed & {target.name, target.path, target.identity.key()}
     }
 
 

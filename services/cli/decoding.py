@@ -87,7 +87,7 @@ def _frame_text(frame: AnyFrame, *, payload: bool) -> str:
     match frame:
         case RequestHead():
             where = target(frame.authority, frame.path, frame.scheme)
-            text = f"{kind} {frame.stream} {frame.protocol} {escape(frame.method or "?")} {where}"
+            text = f"{kind} {frame.stream} {frame.protocol} {escape(frame.method or '?')} {where}"
         case ResponseHead():
             text = f"{kind} {frame.stream} {frame.protocol} {frame.status}"
         case BodyFrame():

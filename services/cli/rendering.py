@@ -125,9 +125,10 @@ def coverage_lines(coverage: Coverage) -> Iterable[str]:
     """A line for each process with TLS code on one node, the captured ones first."""
     order = {"captured": 0, "partly": 1, "not_captured": 2, "excluded": 3}
     for entry in sorted(coverage.processes, key=lambda e: (order[e.state], e.process, e.pid)):
-        what = " ".join(part for part in (entry.library, entry.file) if part)
+        parts = (f"{entry.process}[{entry.pid}]", entry.state, entry.library, entry.file)
+        what = " ".join(part for part in parts if part)
         why = f": {entry.reason}" if entry.reason else ""
-        yield escape(f"{coverage.node} {entry.process}[{entry.pid}] {entry.state} {what}{why}")
+        yield escape(f"{coverage.node} {what}{why}")
     for file, reason in coverage.failed:
         yield escape(f"{coverage.node} {file} not probed: {reason}")
     if not coverage.processes and not coverage.failed:
