@@ -1,0 +1,40 @@
+"""Parse as a process: settings, wiring, nothing that decides."""
+
+from __future__ import annotations
+
+from services import runtime, subjects
+from services.parse.limits import Limits
+from services.parse.parser import Parser
+from services.parse.settings import Settings
+from services.runtime import Runtime
+from services.stage import Stage
+
+
+def main(settings: Settings) -> int:
+    async def body(service: Runtime) -> None:
+        await _parse(service, settings)
+
+    return runtime.run("parse", settings, body)
+
+
+async def _parse(service: Runtime, settings: Settings) -> None:
+    parser = Parser(_limits(settings, service.bus.max_payload))
+    stage = Stage(
+        service.bus,
+        subjects.RAW,
+        subjects.raw_of_shard,
+        parser.fold_of,
+        range(settings.shards),
+    )
+    service.describe(parser.ledger)
+    await stage.run(service.stopping)
+
+
+def _limits(settings: Settings, max_payload: int) -> Limits:
+    return Limits(
+        body=settings.body_kib * 1024,
+        head=settings.head_kib * 1024,
+        connections=settings.connections,
+        shard_pending=settings.pending_mib * 1024 * 1024,
+        piece_bytes=max_payload,
+    )

@@ -1,0 +1,294 @@
+"""A shard of parse: raw batches in, frame batches out. Pure: all state is in ShardState.
+
+Knows nodes, epochs, counters and the bytes ledger; connections are the tracker's. Batches of a node
+are folded in the order of their counters: a missing one that capture still holds is awaited, one
+below is lost. Every frame batch belongs to one raw batch and has the shard's next counter.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+from msgspec import Struct, field
+
+from services import records as raw
+from services.messages import (
+    KERNEL_LOSS_REASONS,
+    AnyFrame,
+    BytesLedger,
+    Direction,
+    FrameBatch,
+    Position,
+    RawHead,
+    ShardTotals,
+    TickFrame,
+    UnknownInterval,
+    raw_id,
+)
+from services.parse import tracker
+from services.parse.emission import Emission, add_counts
+from services.parse.limits import Limits
+from services.parse.tracker import Moment, Table
+from services.records import Record
+
+_MAX_UNKNOWN = 100
+_by_time = attrgetter("boot_ns")
+
+
+class NodeState(Struct):
+    """What is known of one node in its present epoch. `accounted` are the bytes that arrived or
+    are declared missing, `gaps` the missing ones by reason."""
+
+    epoch: int
+    counter: int = 0
+    boot_ns: int = 0
+    anchor_ns: int = 0
+    totals: ShardTotals = ShardTotals()
+    accounted: int = 0
+    gaps: dict[str, int] = {}
+    batches_lost: int = 0
+    final: bool = False
+    held: dict[int, bytes] = {}  # raw batches behind a missing counter
+    held_bytes: int = 0
+
+
+class Sums(Struct):
+    """Cumulative over all nodes and epochs; `seen_before` is that of epochs that ended."""
+
+    seen_before: int = 0
+    parsed: int = 0
+    opaque: int = 0
+    gaps: dict[str, int] = {}
+    unknown: list[UnknownInterval] = []
+
+
+class ShardState(Struct):
+    shard: int
+    limits: Limits = Limits()
+    counter: int = 0
+    inputs: int = 0
+    nodes: dict[str, NodeState] = {}
+    table: Table = field(default_factory=Table)
+    sums: Sums = field(default_factory=Sums)
+    counters: dict[str, int] = {}
+
+
+def receive(state: ShardState, head: RawHead, records: list[Record]) -> list[FrameBatch]:
+    """The frames of this batch, and of those that waited for it; nothing for a duplicate."""
+    batches: list[FrameBatch] = []
+    node = state.nodes.get(head.node)
+    if node is None:
+        node = state.nodes[head.node] = NodeState(epoch=head.epoch)
+    elif head.epoch > node.epoch:
+        batches += _end_epoch(state, node, head)
+        node = state.nodes[head.node] = NodeState(epoch=head.epoch)
+    if head.epoch < node.epoch or head.counter <= node.counter or head.counter in node.held:
+        add_counts(state.counters, {"batches_repeated": 1})
+        return batches
+    if _awaits_earlier(node, head):
+        _hold(node, head, records)
+        if (
+            len(node.held) <= state.limits.held_batches
+            and node.held_bytes <= state.limits.held_bytes
+        ):
+            return batches
+        add_counts(state.counters, {"held_overflows": 1})
+        return batches + _fold_held(state, node, max(node.held))
+    batches += _fold_held(state, node, head.counter)
+    batches += _fold(state, node, head, records)
+    return batches + _fold_held(state, node, node.counter)
+
+
+def ledger(state: ShardState) -> BytesLedger:
+    """seen == parsed + opaque + gaps + shed + in_flight: what is in flight is what the parsers and
+    the reassembly hold, and what the kernel tells of that has not arrived."""
+    sums, nodes = state.sums, state.nodes.values()
+    gaps = {reason: size for reason, size in sums.gaps.items() if reason != "shed"}
+    return BytesLedger(
+        seen=sums.seen_before + sum(map(_seen, nodes)),
+        parsed=sums.parsed,
+        opaque=sums.opaque,
+        gaps=gaps,
+        shed=sums.gaps.get("shed", 0),
+        in_flight=tracker.held(state.table) + sum(_seen(node) - node.accounted for node in nodes),
+        unknown=tuple(sums.unknown),
+    )
+
+
+def positions(state: ShardState) -> list[Position]:
+    return [
+        Position(node=name, shard=state.shard, epoch=node.epoch, counter=node.counter)
+        for name, node in state.nodes.items()
+    ]
+
+
+# --- order ----------------------------------------------------------------------------------------
+
+
+def _awaits_earlier(node: NodeState, head: RawHead) -> bool:
+    """Some batch before this one is neither here nor lost."""
+    first = max(node.counter + 1, head.lowest_held)
+    return any(counter not in node.held for counter in range(first, head.counter))
+
+
+def _hold(node: NodeState, head: RawHead, records: list[Record]) -> None:
+    packed = raw.encode_raw(head, [raw.encode_record(record, head.shard) for record in records])
+    node.held[head.counter] = packed
+    node.held_bytes += len(packed)
+
+
+def _fold_held(state: ShardState, node: NodeState, upto: int) -> list[FrameBatch]:
+    """Those up to this counter, whatever is missing, and then those that are next in order."""
+    batches: list[FrameBatch] = []
+    for counter in sorted(node.held):
+        if counter > max(upto, node.counter + 1):
+            break
+        packed = node.held.pop(counter)
+        node.held_bytes -= len(packed)
+        batches += _fold(state, node, *raw.decode_raw(packed))
+    return batches
+
+
+def _end_epoch(state: ShardState, node: NodeState, head: RawHead) -> list[FrameBatch]:
+    """Nothing of the older epoch follows. Its frames have the counter 0 of the new one."""
+    batches = _fold_held(state, node, max(node.held, default=0))
+    out = Emission(state.limits)
+    moment = _moment(state, head.node, node, "capture_restart")
+    _end_connections(state, head.node, moment, out)
+    _account(state, node, out)
+    _close_accounts(state, node, "capture_restart")
+    state.sums.seen_before += _seen(node)
+    state.sums.unknown.append(
+        UnknownInterval(
+            node=head.node, from_ns=node.boot_ns + node.anchor_ns,
+            to_ns=head.boot_ns + head.anchor_ns,
+        )
+    )  # fmt: skip
+    del state.sums.unknown[:-_MAX_UNKNOWN]
+    frames = out.pieces()
+    return batches + _batches(state, f"{head.node}/{head.epoch}/{head.shard}/0", frames)
+
+
+# --- one batch ------------------------------------------------------------------------------------
+
+
+def _fold(
+    state: ShardState, node: NodeState, head: RawHead, records: list[Record]
+) -> list[FrameBatch]:
+    state.inputs += 1
+    lost = head.counter - node.counter - 1
+    if lost:
+        node.batches_lost += lost
+        add_counts(state.counters, {"batches_lost": lost})
+    node.counter, node.boot_ns, node.anchor_ns = head.counter, head.boot_ns, head.anchor_ns
+    node.totals, node.final = head.totals, head.final
+    out = Emission(state.limits)
+    reason = "expired" if node.batches_lost else "unexplained"
+    moment = _moment(state, head.node, node, reason)
+    _read(state, head, records, moment, out)
+    if head.final:
+        _end_connections(state, head.node, moment, out)
+    tracker.limit(state.table, moment, out)
+    out.flush()
+    out.emit(
+        TickFrame(
+            connection=0, time_ns=head.boot_ns + head.anchor_ns, node=head.node,
+            epoch=head.epoch, counter=head.counter, final=head.final,
+        )
+    )  # fmt: skip
+    _account(state, node, out)
+    if head.final:
+        _close_accounts(state, node, reason)
+    return _batches(state, raw_id(head), out.pieces())
+
+
+def _moment(state: ShardState, name: str, node: NodeState, reason: str) -> Moment:
+    limits = state.limits
+    patience = limits.expired_ns if node.batches_lost else limits.stuck_ns
+    return Moment(name, node.boot_ns, node.anchor_ns, patience, reason)
+
+
+def _read(
+    state: ShardState, head: RawHead, records: list[Record], moment: Moment, out: Emission
+) -> None:
+    table, inputs = state.table, state.inputs
+    connections = table.connections
+    for opened in head.opened:
+        tracker.open(table, opened, moment, out).last_input = inputs
+    for record in sorted(records, key=_by_time):  # what one direction answers comes after it
+        connection = connections.get(record.connection) or tracker.find(
+            table, record.connection, moment, out
+        )
+        connection.last_input = inputs
+        out.connection = record.connection
+        out.time_ns = record.boot_ns + connection.anchor_ns
+        tracker.receive(table, connection, record, out)
+    for tail in head.tails:
+        connection = tracker.find(table, tail.connection, moment, out)
+        egress = tail.final if tail.direction == Direction.EGRESS else None
+        ingress = tail.final if tail.direction == Direction.INGRESS else None
+        tracker.mark(table, connection, (egress, ingress), moment, out)
+    for closed in head.closed:
+        tracker.close(table, closed, moment, out)
+    tracker.settle(table, moment, out)
+
+
+def _end_connections(state: ShardState, name: str, moment: Moment, out: Emission) -> None:
+    """All of a node's: its probes are gone."""
+    closing = "capture_restart" if moment.reason == "capture_restart" else "detached"
+    for connection in [c for c in state.table.connections.values() if c.node == name]:
+        tracker.end(state.table, connection, closing, moment, out)
+
+
+def _batches(
+    state: ShardState, origin: str, pieces: list[tuple[AnyFrame, ...]]
+) -> list[FrameBatch]:
+    batches = []
+    for piece, frames in enumerate(pieces):
+        state.counter += 1
+        batches.append(
+            FrameBatch(
+                shard=state.shard, counter=state.counter, origin=origin, piece=piece, frames=frames
+            )
+        )
+    return batches
+
+
+# --- accounts -------------------------------------------------------------------------------------
+
+
+def _seen(node: NodeState) -> int:
+    """The totals may have been read a moment before the records."""
+    return max(node.totals.seen_bytes, node.accounted)
+
+
+def _account(state: ShardState, node: NodeState, out: Emission) -> None:
+    state.sums.parsed += out.parsed
+    state.sums.opaque += out.opaque
+    add_counts(state.sums.gaps, out.gaps)
+    add_counts(node.gaps, out.gaps)
+    add_counts(state.counters, out.counters)
+    node.accounted += out.arrived + sum(out.gaps.values())
+
+
+def _close_accounts(state: ShardState, node: NodeState, reason: str) -> None:
+    """What did not arrive by the end of an epoch, on connections that were never heard of: by the
+    kernel's reasons as far as these go."""
+    left = _seen(node) - node.accounted
+    for known, lost in zip(KERNEL_LOSS_REASONS, _losses(node.totals), strict=True):
+        part = min(left, max(lost - node.gaps.get(known, 0), 0))
+        _add_gap(state, node, known, part)
+        left -= part
+    _add_gap(state, node, reason, left)
+
+
+def _add_gap(state: ShardState, node: NodeState, reason: str, size: int) -> None:
+    if size:
+        add_counts(state.sums.gaps, {reason: size})
+        add_counts(node.gaps, {reason: size})
+        node.accounted += size
+
+
+def _losses(totals: ShardTotals) -> tuple[int, ...]:
+    lost = totals.lost
+    return lost.ring_full, lost.ring_refused, lost.unreadable, lost.shed
