@@ -47,7 +47,7 @@ class Connections:
         self._node = node
         self._live: dict[int, Connection] = {}
         self._of_process: dict[int, set[int]] = defaultdict(set)
-        self.libraries: dict[int, str] = {}  # by the cookie of the target's probes
+        self.libraries: dict[int, str] = {}  # by the target's number
 
     def __len__(self) -> int:
         return len(self._live)

@@ -24,12 +24,12 @@ class Probes:
         self._kernel = kernel
         self._attached: dict[str, list[int]] = {}
 
-    def attach(self, target: Target, cookie: int) -> None:
+    def attach(self, target: Target, number: int) -> None:
         """Raises KernelError; then nothing of the target is attached."""
         descriptors: list[int] = []
         path = os.fsencode(target.path)
         try:
-            self._attach_multi(target.sites, path, cookie, descriptors)
+            self._attach_multi(target.sites, path, number, descriptors)
         except OSError as error:
             _close(descriptors)
             raise KernelError(f"{target.name}: {error.strerror or error}") from None
@@ -46,18 +46,18 @@ class Probes:
             self.detach(key)
 
     def _attach_multi(
-        self, sites: tuple[Site, ...], path: bytes, cookie: int, descriptors: list[int]
+        self, sites: tuple[Site, ...], path: bytes, number_of_target: int, descriptors: list[int]
     ) -> None:
         # Exits first: a call that is caught at its entry then always has its exit.
-        for (program, flags), offsets in _by_program(sites).items():
+        for (program, flags), group in _by_program(sites).items():
             number = self._kernel.programs.get(program)
             if number is None:
                 raise KernelError(f"no program for {program.removeprefix('on_')}")
+            places = [(site.offset, cookie_of(site, number_of_target)) for site in group]
             if self._kernel.multi:
-                link = syscalls.link_uprobes(number, path, offsets, cookie, flags)
-                descriptors.append(link)
+                descriptors.append(syscalls.link_uprobes(number, path, places, flags))
             else:
-                for offset in offsets:
+                for offset, cookie in places:
                     descriptors += _attach_event(number, path, offset, cookie, flags)
 
 
@@ -68,11 +68,16 @@ def program_of(site: Site) -> str:
     return f"on_{site.operation}_{site.event}"
 
 
-def _by_program(sites: tuple[Site, ...]) -> dict[tuple[str, int], list[int]]:
-    grouped: dict[tuple[str, int], list[int]] = defaultdict(list)
+def cookie_of(site: Site, number: int) -> int:
+    """What the programs are told about a probe: the target's number, and the frame above it."""
+    return (site.frame & 0xFFFFFFFF) << 32 | number
+
+
+def _by_program(sites: tuple[Site, ...]) -> dict[tuple[str, int], list[Site]]:
+    grouped: dict[tuple[str, int], list[Site]] = defaultdict(list)
     for site in sorted(sites, key=lambda site: site.event != "exit"):
         flags = syscalls.UPROBE_MULTI_RETURN if site.kind == "uretprobe" else 0
-        grouped[program_of(site), flags].append(site.offset)
+        grouped[program_of(site), flags].append(site)
     return grouped
 
 

@@ -62,7 +62,7 @@ class Service:
         self.failed: dict[str, str] = {}
         self.targets: Targets | None = None
         self._links: tuple[str, ...] = ()
-        self._cookies: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -101,10 +101,10 @@ class Service:
 
     async def _attach(self, target: Target) -> None:
         key = target.identity.key()
-        cookie = self._cookies.setdefault(key, len(self._cookies) + 1)
-        self.reader.connections.libraries[cookie] = target.library
+        number = self._numbers.setdefault(key, len(self._numbers) + 1)
+        self.reader.connections.libraries[number] = target.library
         try:
-            await asyncio.to_thread(self.probes.attach, target, cookie)
+            await asyncio.to_thread(self.probes.attach, target, number)
         except KernelError as error:
             self.counters.attach_failures += 1
             self.failed[key] = str(error)

@@ -123,18 +123,22 @@ def _load(
     )  # fmt: skip
 
 
-def link_uprobes(program: int, path: bytes, offsets: list[int], cookie: int, flags: int) -> int:
-    """One uprobe_multi link for all these file offsets, in every process (Linux 6.6)."""
+def link_uprobes(program: int, path: bytes, places: list[tuple[int, int]], flags: int) -> int:
+    """One uprobe_multi link for all (file offset, cookie), in every process (Linux 6.6)."""
+    count = len(places)
     name = ctypes.create_string_buffer(path)
-    count = len(offsets)
-    places = ctypes.create_string_buffer(struct.pack(f"<{count}Q", *offsets), 8 * count)
-    cookies = ctypes.create_string_buffer(struct.pack("<Q", cookie) * count, 8 * count)
+    offsets = _words([offset for offset, _ in places])
+    cookies = _words([cookie for _, cookie in places])
     attributes = struct.pack(
         "<IIIIQQQQIII",
         program, 0, ATTACH_UPROBE_MULTI, 0,
-        address(name), address(places), 0, address(cookies), count, flags, 0,
+        address(name), address(offsets), 0, address(cookies), count, flags, 0,
     )  # fmt: skip
     return _bpf(LINK_CREATE, attributes + bytes(4))
+
+
+def _words(values: list[int]) -> ctypes.Array[ctypes.c_char]:
+    return ctypes.create_string_buffer(struct.pack(f"<{len(values)}Q", *values), 8 * len(values))
 
 
 def link_perf_event(program: int, event: int, cookie: int) -> int:

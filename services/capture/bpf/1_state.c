@@ -6,8 +6,9 @@
 
 #include "shared.h"
 
-/* The state of one call between its entry and its exit: updated in place, never per CPU, because
- * these programs are preemptible. */
+/* The state of one call between its entry and its exit: one a thread and direction, updated in
+ * place, never per CPU, because these programs are preemptible. `stack` is the stack pointer at the
+ * call's first byte, which an exit proves to be its own by. */
 struct call_key {
     u32 tid;
     u32 direction;
@@ -23,6 +24,13 @@ struct call {
     u64 left;
     u32 active;
     u32 nested;
+};
+
+/* A call that another one, in another frame, would overwrite: fibers that switch inside a call. */
+struct parked_key {
+    u32 tid;
+    u32 direction;
+    u64 stack;
 };
 
 struct name {
@@ -50,6 +58,7 @@ BPF_F_TABLE("array", u32, struct marks, marks, 1, BPF_F_MMAPABLE);
 BPF_RINGBUF_OUTPUT(control, CONTROL_PAGES);
 BPF_RINGBUF_OUTPUT(control_spare, CONTROL_PAGES);
 BPF_TABLE("hash", struct call_key, struct call, calls, CALLS);
+BPF_TABLE("lru_hash", struct parked_key, struct call, parked, 4096);
 BPF_TABLE("hash", struct connection_key, struct connection, connections, CONNECTIONS);
 /* TLS objects whose birth was seen and that carried nothing yet: the generation of their process. */
 BPF_TABLE("lru_hash", struct connection_key, u64, births, CONNECTIONS);

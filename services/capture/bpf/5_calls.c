@@ -1,7 +1,24 @@
 /* The probes: a call's entry keeps its arguments, its exit copies what was transferred. */
 
-/* A frame this near below another on one TLS object is the same call, nested. */
-#define NEAR 4096
+/* A frame this near below another on one TLS object is the same call, nested; it counts once. */
+#define NEAR 8192
+/* After so many of these the outer call has surely ended without its exit (longjmp). */
+#define NESTED_MOST 64
+
+/* A probe's cookie: the target's number, and what its stack pointer is below that at the call's
+ * first byte. */
+static __always_inline u64 cookie_of(struct pt_regs *ctx) {
+#if HAVE_COOKIE
+    return bpf_get_attach_cookie(ctx);
+#else
+    return 0;
+#endif
+}
+
+/* Without cookies (before Linux 5.15) frames can't be told apart. */
+static __always_inline u64 stack_of(struct pt_regs *ctx, u64 cookie) {
+    return HAVE_COOKIE ? PT_REGS_SP(ctx) + (s64)(s32)(cookie >> 32) : 0;
+}
 
 static __always_inline struct call *call_of(u32 tid, u32 direction) {
     struct call_key key = {tid, direction};
@@ -28,10 +45,13 @@ static __always_inline int enter(struct pt_regs *ctx, u32 direction, u64 length_
         __sync_fetch_and_add(&all->calls_refused, 1);
         return 0;
     }
-    u64 ssl = PT_REGS_PARM1(ctx), stack = PT_REGS_SP(ctx);
-    if (call->active && call->ssl == ssl && call->stack > stack && call->stack - stack < NEAR) {
-        call->nested++;
-        return 0;
+    u64 ssl = PT_REGS_PARM1(ctx), stack = stack_of(ctx, cookie_of(ctx));
+    if (call->active && call->stack != stack) {
+        u64 below = call->stack - stack;
+        if (call->ssl == ssl && below < NEAR && call->nested++ < NESTED_MOST)
+            return 0;
+        struct parked_key key = {task, direction, call->stack};
+        parked.update(&key, call);
     }
     call->ssl = ssl;
     call->buffer = PT_REGS_PARM2(ctx);
@@ -42,6 +62,28 @@ static __always_inline int enter(struct pt_regs *ctx, u32 direction, u64 length_
         call->boot_ns = bpf_ktime_get_boot_ns();
     call->active = 1;
     return 0;
+}
+
+/* The call that ends in this frame, in its thread's place: a parked one is fetched back, because
+ * the one that was there goes on in a frame of its own and is parked in turn. */
+static __always_inline struct call *ending(u32 tid, u32 direction, u64 stack) {
+    struct call_key key = {tid, direction};
+    struct call *call = calls.lookup(&key);
+    if (!call)
+        return 0;
+    if (call->active && call->stack == stack)
+        return call;
+    struct parked_key place = {tid, direction, stack};
+    struct call *found = parked.lookup(&place);
+    if (!found)
+        return 0;
+    if (call->active) {
+        struct parked_key other = {tid, direction, call->stack};
+        parked.update(&other, call);
+    }
+    *call = *found;
+    parked.delete(&place);
+    return call;
 }
 
 /* Bytes of the call that ended here, or 0. */
@@ -147,15 +189,10 @@ static __always_inline u64 count_seen(struct connection *of, u32 direction, u64 
 }
 
 static __always_inline int leave(struct pt_regs *ctx, u32 direction) {
-    u64 task = bpf_get_current_pid_tgid();
-    struct call_key key = {task, direction};
-    struct call *call = calls.lookup(&key);
-    if (!call || !call->active)
+    u64 task = bpf_get_current_pid_tgid(), cookie = cookie_of(ctx);
+    struct call *call = ending(task, direction, stack_of(ctx, cookie));
+    if (!call)
         return 0;
-    if (call->nested) {
-        call->nested--;
-        return 0;
-    }
     call->active = 0;
     struct shared *all = common();
     u8 *mark = mark_of(task >> 32);
@@ -171,9 +208,7 @@ static __always_inline int leave(struct pt_regs *ctx, u32 direction) {
         return 0;
     }
     if (!connection->announced) {
-#if HAVE_COOKIE
-        connection->target = bpf_get_attach_cookie(ctx);
-#endif
+        connection->target = (u32)cookie;
         connection->announced = tell_opened(all, connection, of.ssl, of.tgid);
     }
     struct piece piece = {.of = connection, .source = call->buffer, .direction = direction};
