@@ -98,7 +98,7 @@ def _execute(wrapper: Wrapper, walk: Walk, i: Instruction) -> list[Walk]:
 
 def _is_conditional_move(i: Instruction) -> bool:
     conditional = i.condition_code != ConditionCode.NONE and i.flow_control == FlowControl.NEXT
-    return conditional and i.op_count == 2 and i.op0_kind == i.op1_kind == OpKind.REGISTER
+    return conditional and i.op_count == 2 and i.op0_kind == OpKind.REGISTER
 
 
 def _hand_on(wrapper: Wrapper, walk: Walk) -> None:

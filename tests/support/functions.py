@@ -1,0 +1,103 @@
+"""Real function bodies as test data: what the choice of probe sites asks of a file, recorded.
+
+`python -m tests.support.functions LIBRARY TITLE LICENSE > tests/corpus/functions/NAME.json` records
+the functions of a library on this machine; `load` gives them back as an image of that file.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from services.discovery import calls, elf, sites
+from services.discovery.disassembly import Body
+from services.discovery.image import FileImage
+
+CORPUS = Path(__file__).parents[1] / "corpus" / "functions"
+
+
+class RecordedImage:
+    """Functions by name, and code by address; file offsets are the addresses."""
+
+    def __init__(self, machine: int, named: dict[str, Body], parts: list[Body]) -> None:
+        self.machine = machine
+        self._named = named
+        self._parts = [*named.values(), *parts]
+
+    def named(self, function: str) -> Body | None:
+        return self._named.get(function)
+
+    def begins_at(self, address: int) -> Body | None:
+        return next((b for b in self._parts if b.address == address), None)
+
+    def around(self, address: int) -> Body | None:
+        return next((b for b in self._parts if b.address <= address < b.end), None)
+
+    def offset(self, address: int) -> int:
+        return address
+
+
+def load(name: str) -> RecordedImage:
+    recorded = json.loads((CORPUS / f"{name}.json").read_text())
+    named = {body["name"]: _body(body) for body in recorded["functions"]}
+    parts = [_body(body) for body in recorded["parts"]]
+    return RecordedImage(recorded["machine"], named, parts)
+
+
+def _body(recorded: dict[str, str]) -> Body:
+    address = int(recorded["address"], 16)
+    return Body(recorded["name"], address, bytes.fromhex(recorded["code"]))
+
+
+class _Recorder:
+    """An image that remembers what it was asked for."""
+
+    def __init__(self, image: FileImage) -> None:
+        self.machine = image.machine
+        self._image = image
+        self.functions: dict[str, Body] = {}
+        self.parts: dict[int, Body] = {}
+
+    def named(self, function: str) -> Body | None:
+        return self._kept(self._image.named(function), function)
+
+    def begins_at(self, address: int) -> Body | None:
+        return self._kept(self._image.begins_at(address))
+
+    def around(self, address: int) -> Body | None:
+        return self._kept(self._image.around(address))
+
+    def offset(self, address: int) -> int:
+        return self._image.offset(address)
+
+    def _kept(self, body: Body | None, function: str = "") -> Body | None:
+        if body is not None and function:
+            self.functions[function] = body
+        elif body is not None and body.address not in {b.address for b in self.functions.values()}:
+            self.parts[body.address] = body
+        return body
+
+
+def _record(path: str, title: str, license_name: str) -> dict[str, object]:
+    data = Path(path).read_bytes()
+    file = elf.parse(lambda offset, size: data[offset : offset + size])
+    recorder = _Recorder(FileImage(file, calls.NAMES))
+    sites.choose(recorder)
+    return {
+        "library": title,
+        "license": license_name,
+        "build_id": elf.build_id(file),
+        "machine": file.machine,
+        "functions": [_row(body) for _, body in sorted(recorder.functions.items())],
+        "parts": [_row(body) for _, body in sorted(recorder.parts.items())],
+    }
+
+
+def _row(body: Body) -> dict[str, str]:
+    return {"name": body.name, "address": hex(body.address), "code": body.code.hex()}
+
+
+if __name__ == "__main__":
+    json.dump(_record(*sys.argv[1:4]), sys.stdout, indent=1)
+    sys.stdout.write("\n")
