@@ -31,10 +31,11 @@ _NESTING = re.compile(r"[\[\].]+")
 
 def _spellings(name: str) -> set[str]:
     words = [word.lower() for word in _WORD.findall(name)]
-    return {name.lower(), *(joint.join(words) for joint in ("", "-", "_"))}
+    return {joint.join(words) for joint in ("", "-", "_")}
 
 
 _SENSITIVE = {spelling: name.lower() for name in NAMES for spelling in _spellings(name)}
+_SENSITIVE |= {name.lower(): name.lower() for name in NAMES}
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,75 @@
+"""The shards of a process: what goes to the bus and the sinks, and what the ledger says."""
+
+from __future__ import annotations
+
+from services import records
+from services.bus import Incoming
+from services.collect.collector import Collector
+from services.collect.state import Limits
+from services.messages import ExchangeLedger, FrameBatch, Position, Witness
+from tests.unit.collect.transcript import batch, closed, opened, request, response, tick
+
+
+class Taken:
+    """A sink that remembers."""
+
+    def __init__(self) -> None:
+        self.witnesses: list[Witness] = []
+
+    def offer(self, witness: Witness) -> None:
+        self.witnesses.append(witness)
+
+    def counters(self) -> dict[str, int]:
+        return {"taken": len(self.witnesses)}
+
+    async def run(self, stopping: object) -> None: ...
+
+
+def incoming(frames: FrameBatch) -> Incoming:
+    return Incoming("plainwire.frames.0", records.encode_frames(frames), "", 1, {})
+
+
+def test_a_witness_goes_to_its_subject_and_to_the_sinks() -> None:
+    sink = Taken()
+    fold = Collector(Limits(), 10_000, [sink], lambda: 0).fold_of(0)
+    (out,) = fold(incoming(batch(1, opened(), *request(), *response())))
+    (witness,) = sink.witnesses
+    assert out.subject == "plainwire.store.witnesses.shop.cart"
+    assert out.message_id == f"{witness.id}/1"
+    assert witness.id.encode() in out.payload
+
+
+def test_a_position_is_told_once_all_witnesses_up_to_it_are_stored() -> None:
+    stored = 0
+    collector = Collector(Limits(), 10_000, [], lambda: stored)
+    fold = collector.fold_of(3)
+    fold(incoming(batch(1, opened(), *request(), *response(), tick(counter=7))))
+    assert collector.ledger().positions == ()
+    stored = 1
+    assert collector.ledger().positions == (Position(node="n1", shard=3, epoch=1, counter=7),)
+    fold(incoming(batch(2, *request(2), *response(2), tick(counter=8))))
+    assert collector.ledger().positions[0].counter == 7
+
+
+def test_the_ledger_adds_up_over_shards() -> None:
+    sink = Taken()
+    collector = Collector(Limits(), 10_000, [sink], lambda: 0)
+    for shard in (0, 1):
+        fold = collector.fold_of(shard)
+        fold(incoming(batch(1, opened(), *request(), *response(), *request(2), closed())))
+        fold(incoming(batch(2, opened(2), *request(connection=2))))
+    ledger = collector.ledger()
+    assert ledger.exchanges == ExchangeLedger(
+        begun=6, complete=2, partial={"no_response": 2}, filtered=0, open=2
+    )
+    assert (ledger.service, ledger.shards) == ("collect", (0, 1))
+    assert ledger.counters["taken"] == 4
+    assert ledger.counters["connections_known"] == 2
+
+
+def test_what_is_no_batch_is_counted_and_survived() -> None:
+    collector = Collector(Limits(), 10_000, [], lambda: 0)
+    fold = collector.fold_of(0)
+    for payload in (b"", b"nonsense", b"PW\x02\x01\xc1", b"PW\x01\x01"):
+        assert fold(Incoming("plainwire.frames.0", payload, "", 1, {})) == []
+    assert collector.ledger().counters["batches_malformed"] == 4
