@@ -6,10 +6,11 @@ Knows where states are kept; what a batch means is `shard`'s.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from services import records, subjects
 from services.bus import Incoming, Outgoing
-from services.messages import BytesLedger, FrameBatch, ServiceLedger
+from services.messages import BytesLedger, FrameBatch, ServiceLedger, UnknownInterval
 from services.parse import shard as shards
 from services.parse.limits import Limits
 from services.parse.shard import ShardState
@@ -72,5 +73,16 @@ def _sum(ledgers: list[BytesLedger]) -> BytesLedger:
         gaps=dict(gaps),
         shed=sum(ledger.shed for ledger in ledgers),
         in_flight=sum(ledger.in_flight for ledger in ledgers),
-        unknown=tuple(interval for ledger in ledgers for interval in ledger.unknown),
+        unknown=_merged(interval for ledger in ledgers for interval in ledger.unknown),
     )
+
+
+def _merged(intervals: Iterable[UnknownInterval]) -> tuple[UnknownInterval, ...]:
+    """Every shard tells of the same absence of capture. It ends for all of them with one reading,
+    and begins with the last word that any of them had."""
+    found: dict[tuple[str, int], UnknownInterval] = {}
+    for interval in intervals:
+        key = interval.node, interval.to_ns
+        if key not in found or found[key].from_ns < interval.from_ns:
+            found[key] = interval
+    return tuple(found.values())
