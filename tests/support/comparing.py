@@ -53,14 +53,19 @@ def shown(body: Body) -> bytes:
 def _check_body(body: Body, sent: bytes, headers: list[tuple[str, str]], where: str) -> None:
     coding = dict(headers).get("content-encoding")
     assert body.size == len(sent), f"{where}: size"
-    assert body.captured == min(len(sent), CAP), f"{where}: captured"
+    assert _nearly(body.captured, min(len(sent), CAP)), f"{where}: captured"
     assert body.truncated == (len(sent) > CAP), f"{where}: truncated"
     assert body.truncated_by == ("cap" if len(sent) > CAP else None), f"{where}: truncated_by"
     assert body.content_encoding == coding, f"{where}: content_encoding"
     whole = gzip.decompress(sent) if coding == "gzip" and sent else sent
     assert body.decoded == (coding == "gzip"), f"{where}: decoded"
     assert shown(body) == whole[: len(shown(body))], f"{where}: bytes"
-    assert len(shown(body)) == min(len(whole), CAP), f"{where}: length shown"
+    assert _nearly(len(shown(body)), min(len(whole), CAP)), f"{where}: length shown"
+
+
+def _nearly(size: int, most: int) -> bool:
+    """A cap within a character of a text leaves the character out."""
+    return size == most or (most == CAP and CAP - 3 <= size < CAP)
 
 
 def _check_timing(witness: Witness, where: str) -> None:
