@@ -112,7 +112,7 @@ def gap(http: Http2, direction: Direction, hole: Hole, out: Emission) -> None:
                 connection=out.connection, time_ns=out.time_ns, stream=None,
                 part=direction.name.lower(), offset=offset, bytes=part, reason=reason,
             )
-        )  # fmt: skip
+        )
 
 
 def close(http: Http2, out: Emission) -> None:
@@ -158,6 +158,8 @@ def _read(http: Http2, half: Half, data: memoryview, out: Emission) -> int:
             break
         position = end
         half.started_ns = out.time_ns
+        if half.payload:  # an empty one ends here: nothing need follow
+            _finish_payload(http, half, half.payload, out)
     return position
 
 
@@ -190,7 +192,7 @@ def _malformed(half: Half, reason: str, data: memoryview, at: int, out: Emission
             connection=out.connection, time_ns=out.time_ns, direction=half.direction, stream=None,
             protocol="http/2", reason=reason, bytes=len(data) - at,
         )
-    )  # fmt: skip
+    )
     _lose(half, out)
     return len(data)
 
@@ -354,14 +356,14 @@ def _head(block: OpenBlock, found: hpack.Block) -> streams.Head:
     return streams.Head(
         stream=block.stream, end_stream=block.end_stream, started_ns=block.started_ns,
         fields=found.fields, size=found.size,
-    )  # fmt: skip
+    )
 
 
 def _block_malformed(half: Half, block: OpenBlock, reason: str, out: Emission) -> MalformedFrame:
     return MalformedFrame(
         connection=out.connection, time_ns=out.time_ns, direction=half.direction,
         stream=block.stream, protocol="http/2", reason=reason, bytes=len(block.fragments),
-    )  # fmt: skip
+    )
 
 
 def _reset(http: Http2, half: Half, frame: Frame, payload: bytes, out: Emission) -> bool:
