@@ -1,0 +1,83 @@
+"""Heads, counters and sizes of raw batches."""
+
+from __future__ import annotations
+
+from services.capture.batches import Batches, Reading
+from services.capture.connections import News
+from services.messages import Closed, Final, Losses, Opened, ShardTotals, Source
+from services.records import decode_raw
+from tests.support.kernel_ring import record
+
+LIMIT = 1 << 20
+NOW = Reading(boot_ns=500, anchor_ns=1000)
+TOTALS = ShardTotals(seen_bytes=5)
+
+
+def batches(limit: int = LIMIT) -> Batches:
+    return Batches("node", 7, 2, limit)
+
+
+def opened(connection: int) -> Opened:
+    return Opened(
+        connection=connection, source=Source(node="node", namespace="host"), first_boot_ns=1
+    )
+
+
+def closed(connection: int) -> Closed:
+    final = Final(offset=0, lost=Losses())
+    return Closed(connection=connection, boot_ns=1, egress=final, ingress=final)
+
+
+def test_a_tick_is_a_batch_without_records() -> None:
+    (batch,) = batches().build(1, NOW, TOTALS, News(), [])
+    head, records = decode_raw(batch.data)
+    assert batch.message_id == "node/7/1/1"
+    assert (head.node, head.epoch, head.shard, head.counter) == ("node", 7, 1, 1)
+    assert (head.boot_ns, head.anchor_ns, head.totals) == (500, 1000, TOTALS)
+    assert not records
+
+
+def test_each_shard_counts_for_itself() -> None:
+    made = batches()
+    counters = [made.build(shard, NOW, TOTALS, News(), [])[0].counter for shard in (0, 0, 1, 0)]
+    assert counters == [1, 2, 1, 3]
+
+
+def test_a_shard_is_active_once_it_had_a_connection() -> None:
+    made = batches()
+    made.build(0, NOW, TOTALS, News(), [])
+    made.build(1, NOW, TOTALS, News(opened=[opened(5)]), [])
+    assert [shard.active for shard in made.shards] == [False, True]
+
+
+def test_what_is_acknowledged_is_no_longer_held() -> None:
+    made = batches()
+    for _ in range(3):
+        made.build(0, NOW, TOTALS, News(), [])
+    assert decode_raw(made.build(0, NOW, TOTALS, News(), [])[0].data)[0].lowest_held == 1
+    made.acknowledged()
+    assert decode_raw(made.build(0, NOW, TOTALS, News(), [])[0].data)[0].lowest_held == 5
+
+
+def test_what_the_spool_gave_up_is_said_from_then_on() -> None:
+    made = batches()
+    (lost,) = made.build(0, NOW, TOTALS, News(), [memoryview(record(b"x" * 30))])
+    made.given_up(lost, 30)
+    head, _ = decode_raw(made.build(0, NOW, TOTALS, News(), [])[0].data)
+    assert (head.lowest_held, head.spool_lost_bytes) == (2, 30)
+
+
+def test_connections_are_all_named_before_any_record() -> None:
+    news = News(opened=[opened(n) for n in range(2000)], closed=[closed(n) for n in range(2000)])
+    built = batches(64 << 10).build(0, NOW, TOTALS, news, [memoryview(record(b"x"))])
+    assert len(built) > 1
+    named: list[int] = []
+    finished: list[int] = []
+    for batch in built:
+        head, records = decode_raw(batch.data)
+        assert len(batch.data) <= 64 << 10
+        named += [one.connection for one in head.opened]
+        finished += [one.connection for one in head.closed]
+        if records or head.closed:
+            assert named == list(range(2000))
+    assert finished == list(range(2000))

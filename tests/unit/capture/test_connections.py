@@ -1,0 +1,116 @@
+"""Control events become openings, closings and tails; processes that end close what they had."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from services.capture import connections, layout
+from services.capture.connections import NAME_AGAIN_NS, Connections, News
+from services.capture.layout import ControlKind, Counts
+from services.messages import Direction, Losses
+
+COUNTS = layout.counts(10, 20, (1, 0, 0, 0, 0, 2, 0, 0))
+
+
+def opened(connection: int, *, tgid: int = 7, mid: int = 0, process: bytes = b"curl") -> bytes:
+    rest = layout.OPENED.pack(3, process).ljust(48, b"\0")
+    return layout.CONTROL.pack(ControlKind.OPENED, mid, 2, tgid, connection, 100, 0xABC, rest)
+
+
+def closed(connection: int, *, detail: int = 0) -> bytes:
+    rest = layout.COUNTS.pack(10, 20, 1, 0, 0, 0, 0, 2, 0, 0)
+    return layout.CONTROL.pack(ControlKind.CLOSED, detail, 2, 0, connection, 200, 0xABC, rest)
+
+
+def exited(tgid: int) -> bytes:
+    return layout.CONTROL.pack(ControlKind.EXITED, 0, 0, tgid, 0, 0, 0, bytes(48))
+
+
+def nothing(ssl: int, tgid: int) -> tuple[int, Counts] | None:
+    return None
+
+
+def receive(
+    known: Connections, events: list[bytes], take: connections.Take = nothing
+) -> dict[int, News]:
+    news: dict[int, News] = defaultdict(News)
+    known.receive(events, news, take, 300)
+    return news
+
+
+def test_an_opening_names_its_owner_and_its_library() -> None:
+    known = Connections("node")
+    known.libraries[3] = "openssl 3.0.19"
+    (found,) = receive(known, [opened(5, mid=1)])[2].opened
+    assert found.connection == 5
+    assert found.mid_connection
+    assert found.first_boot_ns == 100
+    source = found.source
+    assert (source.namespace, source.workload, source.process) == ("host", "curl", "curl")
+    assert (source.node, source.pid, source.tls) == ("node", 7, "openssl 3.0.19")
+
+
+def test_no_pointer_leaves_the_node() -> None:
+    (found,) = receive(Connections("node"), [opened(5)])[2].opened
+    assert str(0xABC) not in repr(found)
+
+
+def test_a_closing_carries_the_final_counts_of_both_directions() -> None:
+    known = Connections("node")
+    (found,) = receive(known, [opened(5), closed(5)])[2].closed
+    assert found.reason == "freed"
+    assert (found.egress.offset, found.ingress.offset) == (10, 20)
+    assert found.egress.lost == Losses(1, 0, 0, 0)
+    assert found.ingress.lost == Losses(0, 2, 0, 0)
+    assert len(known) == 0
+
+
+def test_a_reused_object_closes_as_reused() -> None:
+    (found,) = receive(Connections("node"), [opened(5), closed(5, detail=1)])[2].closed
+    assert found.reason == "reused"
+
+
+def test_a_process_s_end_closes_what_it_still_had() -> None:
+    known = Connections("node")
+
+    def take(ssl: int, tgid: int) -> tuple[int, Counts] | None:
+        assert (ssl, tgid) == (0xABC, 7)
+        return 5, COUNTS
+
+    (found,) = receive(known, [opened(5), exited(7)], take)[2].closed
+    assert (found.connection, found.reason, found.boot_ns) == (5, "exited", 300)
+    assert found.ingress.offset == 20
+
+
+def test_another_process_s_end_closes_nothing() -> None:
+    known = Connections("node")
+    assert not receive(known, [opened(5), exited(8)])[2].closed
+    assert len(known) == 1
+
+
+def test_a_long_connection_is_named_again_once_it_is_due() -> None:
+    known = Connections("node")
+    receive(known, [opened(5)])
+    news: dict[int, News] = defaultdict(News)
+    known.name_again(news, 300 + NAME_AGAIN_NS - 1, 10)
+    assert not news[2].opened
+    known.name_again(news, 300 + NAME_AGAIN_NS, 10)
+    assert [found.connection for found in news[2].opened] == [5]
+    again: dict[int, News] = defaultdict(News)
+    known.name_again(again, 301 + NAME_AGAIN_NS, 10)
+    assert not again[2].opened
+
+
+def test_no_more_are_named_again_at_once_than_allowed() -> None:
+    known = Connections("node")
+    receive(known, [opened(n) for n in range(1, 6)])
+    news: dict[int, News] = defaultdict(News)
+    known.name_again(news, 10 * NAME_AGAIN_NS, 3)
+    assert len(news[2].opened) == 3
+
+
+def test_a_tail_is_told_for_the_direction_that_lost() -> None:
+    only_ingress = layout.counts(10, 20, (0, 0, 0, 0, 4, 0, 0, 0))
+    (tail,) = connections.tails(5, only_ingress)
+    assert tail.direction is Direction.INGRESS
+    assert (tail.final.offset, tail.final.lost.ring_full) == (20, 4)
