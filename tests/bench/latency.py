@@ -44,7 +44,7 @@ async def _measure(url: str, port: int) -> list[float]:
     while sender.is_alive():  # noqa: ASYNC110 - a thread has no awaitable end
         await asyncio.sleep(0.1)
     deadline = time.monotonic() + 10
-    while len(found) < RATE * SECONDS and time.monotonic() < deadline:
+    while len(found) < RATE * SECONDS and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
     await client.close()
     return found

@@ -55,7 +55,7 @@ class Stored(NamedTuple):
 class Pipeline:
     def __init__(self, folder: Path, server: NatsServer, settings: Mapping[str, str]) -> None:
         self._folder = folder
-        self._url = server.url
+        self.url = server.url
         self._environ = {
             **{k: v for k, v in os.environ.items() if not k.startswith("PLAINWIRE_")},
             "PLAINWIRE_NATS_URL": server.url,
@@ -144,6 +144,9 @@ class Pipeline:
     def ledger(self, service: str) -> ServiceLedger:
         return self._with_client(lambda client: self._ledger(client, service))
 
+    def ask(self, service: str, endpoint: str) -> bytes:
+        return self._with_client(lambda client: self._ask(client, service, endpoint))
+
     def coverage(self) -> Coverage:
         async def last(client: Client) -> Coverage:
             found = await client.jetstream().get_last_msg(
@@ -160,7 +163,7 @@ class Pipeline:
 
     def _with_client(self, question: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
         async def ask() -> T:
-            client = await nats.connect(self._url)
+            client = await nats.connect(self.url)
             try:
                 return await question(client)
             finally:
