@@ -120,7 +120,7 @@ def _final(listing: Listing, live: set[int], returns: set[int]) -> list[int]:
     returning = _closure(returns, before)
     changing = {ip for ip in returning if _changes(listing.instructions[ip])}
     early = _closure({b for ip in changing for b in before.get(ip, ())}, before)
-    final = sorted(returning - early - returns)
+    final = sorted(returning - early - returns - changing)
     return [ip for ip in final if listing.emulated(listing.instructions[ip])]
 
 
