@@ -18,6 +18,7 @@ PROTOCOLS = {
     "curl_http2": "http/2",
     "http_client": "http/1.1",
     "aiohttp": "http/1.1",
+    "httpx_http2": "http/2",
 }
 PROCESSES = {"curl_http1": "curl", "curl_http2": "curl"}
 

@@ -19,9 +19,10 @@ _PROGRAMS = {
     "curl_http2": ["tests.e2e.apps.curl_client", "--http2"],
     "http_client": ["tests.e2e.apps.http_client"],
     "aiohttp": ["tests.e2e.apps.aiohttp_client"],
+    "httpx_http2": ["tests.e2e.apps.httpx_client"],
     "http_client_holding": ["tests.e2e.apps.http_client", "--hold"],  # until it is killed
 }
-CLIENTS = ("curl_http1", "curl_http2", "http_client", "aiohttp")
+CLIENTS = ("curl_http1", "curl_http2", "http_client", "aiohttp", "httpx_http2")
 SECONDS = 60
 
 

@@ -1,0 +1,46 @@
+"""Sends plans with httpx over HTTP/2: a connection a plan, one request after the other, all plans
+at once.
+
+python -m tests.e2e.apps.httpx_client PORT LOG PLAN...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import httpx
+
+from tests.support import plans
+
+
+async def send(port: int, planned: list[plans.Planned]) -> list[str]:
+    lines = []
+    async with httpx.AsyncClient(
+        http1=False, http2=True, verify=False, trust_env=False, timeout=60
+    ) as client:
+        for request in planned:
+            url = f"https://127.0.0.1:{port}{request.target}"
+            async with client.stream(
+                request.method, url, content=request.body, headers=request.headers
+            ) as response:
+                headers = [(k.decode(), v.decode()) for k, v in response.headers.raw]
+                body = b"".join([part async for part in response.aiter_raw()])
+                lines.append(plans.answered(request, response.status_code, headers, body))
+    return lines
+
+
+async def send_all(port: int, paths: list[str]) -> list[str]:
+    async with asyncio.TaskGroup() as tasks:
+        sending = [tasks.create_task(send(port, plans.read(path))) for path in paths]
+    return [line for task in sending for line in task.result()]
+
+
+def main() -> None:
+    port, log, *paths = sys.argv[1:]
+    with open(log, "a") as out:
+        out.writelines(asyncio.run(send_all(int(port), paths)))
+
+
+if __name__ == "__main__":
+    main()
