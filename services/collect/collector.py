@@ -6,14 +6,21 @@ Knows where states are kept and how their sums add up; what a batch means is `pa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from services import records, subjects
 from services.bus import Incoming, Outgoing
 from services.collect import delivery, pairing
 from services.collect.sinks import Sink
 from services.collect.state import Limits, ShardState
-from services.messages import ExchangeLedger, Position, ServiceLedger, Witness
+from services.messages import (
+    ExchangeLedger,
+    FrameBatch,
+    Position,
+    ServiceLedger,
+    TickFrame,
+    Witness,
+)
 from services.stage import Fold
 
 
@@ -28,7 +35,8 @@ class Collector:
         self._sinks = sinks
         self._acknowledged = acknowledged
         self._produced = 0
-        self._confirmed: tuple[Position, ...] = ()
+        self._folded: dict[tuple[int, str], Position] = {}  # whose witnesses may be under way
+        self._stored: dict[tuple[int, str], Position] = {}
         self._states: dict[int, ShardState] = {}
         self._malformed = 0
 
@@ -37,7 +45,7 @@ class Collector:
         return lambda incoming: self._fold(state, incoming)
 
     def _fold(self, state: ShardState, incoming: Incoming) -> list[Outgoing]:
-        self._confirm()
+        self._settle()
         try:
             batch = records.decode_frames(incoming.payload)
         except records.MalformedBatch:
@@ -45,6 +53,7 @@ class Collector:
             return []
         witnesses = pairing.receive(state, batch)
         self._produced += len(witnesses)
+        self._note_positions(state, batch)
         return [self._deliver(witness) for witness in witnesses]
 
     def _deliver(self, witness: Witness) -> Outgoing:
@@ -67,24 +76,30 @@ class Collector:
         return ServiceLedger(
             service="collect",
             shards=tuple(self._states),
-            positions=self._confirm(),
+            positions=self._positions(),
             exchanges=self._exchanges(),
             counters=dict(counters),
         )
 
-    def _confirm(self) -> tuple[Position, ...]:
-        """A position is told once every witness up to it is stored: who sees it may read them."""
-        if self._acknowledged() == self._produced:
-            self._confirmed = tuple(self._positions())
-        return self._confirmed
+    def _note_positions(self, state: ShardState, batch: FrameBatch) -> None:
+        for frame in batch.frames:
+            if type(frame) is TickFrame and (progress := state.nodes.get(frame.node)):
+                self._folded[state.shard, frame.node] = Position(
+                    node=frame.node,
+                    shard=state.shard,
+                    epoch=progress.epoch,
+                    counter=progress.counter,
+                )
 
-    def _positions(self) -> Iterator[Position]:
-        return (
-            Position(node=node, shard=state.shard, epoch=progress.epoch, counter=progress.counter)
-            for state in self._states.values()
-            for node, progress in state.nodes.items()
-            if progress.counter
-        )
+    def _positions(self) -> tuple[Position, ...]:
+        """A position is told once every witness up to it is stored: who sees it may read them."""
+        self._settle()
+        return tuple(self._stored.values())
+
+    def _settle(self) -> None:
+        if self._folded and self._acknowledged() == self._produced:
+            self._stored |= self._folded
+            self._folded.clear()
 
     def _exchanges(self) -> ExchangeLedger:
         ledgers = [state.ledger() for state in self._states.values()]

@@ -7,6 +7,7 @@ OTEL_* variables say where to and how. Knows the SDK's types, not what a span sh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache
@@ -39,6 +40,7 @@ class OtlpSink:
         self._arrived = asyncio.Event()
         self._exporter = OTLPSpanExporter(timeout=EXPORT_FOR)
         self._exported = self._dropped = self._failed = self._unsampled = 0
+        self._exporting = 0
 
     def offer(self, witness: Witness) -> None:
         span = spans.span(witness)
@@ -62,32 +64,43 @@ class OtlpSink:
     async def run(self, stopping: asyncio.Event) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                exporting = tasks.create_task(self._export_for_ever(), name="otlp")
-                await stopping.wait()
-                exporting.cancel()
+                tasks.create_task(self._wake_at(stopping), name="otlp wake")
+                await self._export_until(stopping)
             async with asyncio.timeout(DRAIN_FOR):
                 while self._waiting:
                     await self._export_batch()
         except TimeoutError:
-            self._dropped += len(self._waiting)
+            self._dropped += self._exporting + len(self._waiting)
+            self._exporting = 0
+            self._waiting.clear()
         finally:
             self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
-    async def _export_for_ever(self) -> None:
-        while True:
+    async def _wake_at(self, stopping: asyncio.Event) -> None:
+        await stopping.wait()
+        self._arrived.set()
+
+    async def _export_until(self, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
             await self._arrived.wait()
             self._arrived.clear()
-            await asyncio.sleep(PAUSE)
-            while self._waiting:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), PAUSE)
+            while self._waiting and not stopping.is_set():
                 await self._export_batch()
 
     async def _export_batch(self) -> None:
         batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-        result = await asyncio.to_thread(self._exporter.export, readable(batch))
+        self._exporting = len(batch)
+        result = await asyncio.to_thread(self._export, batch)
         if result is SpanExportResult.SUCCESS:
             self._exported += len(batch)
         else:
             self._failed += len(batch)
+        self._exporting = 0
+
+    def _export(self, batch: Sequence[spans.Span]) -> SpanExportResult:
+        return self._exporter.export(readable(batch))
 
 
 def readable(batch: Sequence[spans.Span]) -> list[ReadableSpan]:
