@@ -48,6 +48,7 @@ class Detected(Enum):
 
 
 def detect(data: bytes) -> Detected:
+    data = data.lstrip(b"\r\n")  # empty lines may precede a message of HTTP/1 (RFC 9112 §2.2)
     # 1. The preface is proof, and nothing else begins like it.
     if data.startswith(PREFACE):
         return Detected.HTTP2_CLIENT

@@ -171,7 +171,12 @@ def _tell(direction: Direction, hole: Hole, out: Emission) -> None:
     for offset, reason, size in hole.parts(hole.offset):
         out.emit(
             GapFrame(
-                connection=out.connection, time_ns=out.time_ns, stream=None,
-                part=direction.name.lower(), offset=offset, bytes=size, reason=reason,
+                connection=out.connection,
+                time_ns=out.time_ns,
+                stream=None,
+                part=direction.name.lower(),
+                offset=offset,
+                bytes=size,
+                reason=reason,
             )
-        )  # fmt: skip
+        )

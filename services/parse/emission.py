@@ -21,9 +21,21 @@ class Emission:
     """
 
     __slots__ = (
-        "_opaque", "_pieces", "_size", "arrived", "body_limit", "connection", "counters", "frames",
-        "gaps", "limits", "opaque", "parsed", "time_ns", "waiting",
-    )  # fmt: skip
+        "_opaque",
+        "_pieces",
+        "_size",
+        "arrived",
+        "body_limit",
+        "connection",
+        "counters",
+        "frames",
+        "gaps",
+        "limits",
+        "opaque",
+        "parsed",
+        "time_ns",
+        "waiting",
+    )
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -59,11 +71,16 @@ class Emission:
         kept = bytes(data if size <= room else data[:room]) if room > 0 else b""
         self.emit(
             BodyFrame(
-                connection=self.connection, time_ns=self.time_ns,
-                stream=stream, side=side, offset=offset, size=size, data=kept,
+                connection=self.connection,
+                time_ns=self.time_ns,
+                stream=stream,
+                side=side,
+                offset=offset,
+                size=size,
+                data=kept,
             ),
             len(kept),
-        )  # fmt: skip
+        )
 
     def skip(self, direction: Direction, protocol: str, size: int) -> None:
         """Counts opaque bytes; one frame a direction and batch tells of them."""
@@ -72,9 +89,12 @@ class Emission:
             frames = self._opaque.setdefault(self.connection, {})
             before = frames.get(direction)
             frames[direction] = OpaqueFrame(
-                connection=self.connection, time_ns=self.time_ns, direction=direction,
-                protocol=protocol, bytes=size + (before.bytes if before else 0),
-            )  # fmt: skip
+                connection=self.connection,
+                time_ns=self.time_ns,
+                direction=direction,
+                protocol=protocol,
+                bytes=size + (before.bytes if before else 0),
+            )
 
     def malformed(self, frame: MalformedFrame) -> None:
         """Its bytes count as opaque."""

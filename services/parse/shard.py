@@ -160,10 +160,11 @@ def _end_epoch(state: ShardState, node: NodeState, head: RawHead) -> list[FrameB
     state.sums.seen_before += _seen(node)
     state.sums.unknown.append(
         UnknownInterval(
-            node=head.node, from_ns=node.boot_ns + node.anchor_ns,
+            node=head.node,
+            from_ns=node.boot_ns + node.anchor_ns,
             to_ns=head.boot_ns + head.anchor_ns,
         )
-    )  # fmt: skip
+    )
     del state.sums.unknown[:-_MAX_UNKNOWN]
     frames = out.pieces()
     return batches + _batches(state, f"{head.node}/{head.epoch}/{head.shard}/0", frames)
@@ -192,10 +193,14 @@ def _fold(
     out.flush()
     out.emit(
         TickFrame(
-            connection=0, time_ns=head.boot_ns + head.anchor_ns, node=head.node,
-            epoch=head.epoch, counter=head.counter, final=head.final,
+            connection=0,
+            time_ns=head.boot_ns + head.anchor_ns,
+            node=head.node,
+            epoch=head.epoch,
+            counter=head.counter,
+            final=head.final,
         )
-    )  # fmt: skip
+    )
     _account(state, node, out)
     if head.final:
         _close_accounts(state, node, reason)

@@ -112,11 +112,15 @@ def end(
     half.ended = True
     out.emit(
         EndFrame(
-            connection=out.connection, time_ns=out.time_ns, stream=streams.base + number,
-            side=side, size=half.size, trailers=trailers,
+            connection=out.connection,
+            time_ns=out.time_ns,
+            stream=streams.base + number,
+            side=side,
+            size=half.size,
+            trailers=trailers,
         ),
         out.limits.head * 2 if trailers else 0,
-    )  # fmt: skip
+    )
     if stream.request.ended and stream.response.ended:
         del streams.open[number]
 
@@ -128,10 +132,13 @@ def reset(streams: Streams, direction: Direction, number: int, code: int, out: E
     ignore(streams, number)
     out.emit(
         ResetFrame(
-            connection=out.connection, time_ns=out.time_ns, stream=streams.base + number,
-            code=code, direction=direction,
+            connection=out.connection,
+            time_ns=out.time_ns,
+            stream=streams.base + number,
+            code=code,
+            direction=direction,
         )
-    )  # fmt: skip
+    )
 
 
 def go_away(streams: Streams, direction: Direction, last: int, code: int, out: Emission) -> None:
@@ -153,11 +160,15 @@ def gap(streams: Streams, direction: Direction, number: int, hole: Hole, out: Em
     for offset, reason, size in hole.parts(at):
         out.emit(
             GapFrame(
-                connection=out.connection, time_ns=out.time_ns,
-                stream=streams.base + number if known else None, part=part,
-                offset=offset, bytes=size, reason=reason,
+                connection=out.connection,
+                time_ns=out.time_ns,
+                stream=streams.base + number if known else None,
+                part=part,
+                offset=offset,
+                bytes=size,
+                reason=reason,
             )
-        )  # fmt: skip
+        )
 
 
 def ignore(streams: Streams, number: int) -> None:
@@ -190,9 +201,13 @@ def _encoded(head: Head) -> int:
 
 
 def _request(
-    streams: Streams, direction: Direction, head: Head,
-    pseudo: dict[str, str | None], regular: Headers, out: Emission,
-) -> None:  # fmt: skip
+    streams: Streams,
+    direction: Direction,
+    head: Head,
+    pseudo: dict[str, str | None],
+    regular: Headers,
+    out: Emission,
+) -> None:
     authority = pseudo.get(":authority")
     if authority is None and ":authority" not in pseudo:
         authority = next((value for name, value in regular if name == "host"), None)
@@ -200,39 +215,58 @@ def _request(
         regular = ((":protocol", pseudo[":protocol"]), *regular)
     out.emit(
         RequestHead(
-            connection=out.connection, time_ns=head.started_ns, stream=streams.base + head.stream,
-            protocol="http/2", direction=direction, method=pseudo.get(":method"),
-            scheme=pseudo.get(":scheme"), authority=authority, path=pseudo.get(":path"),
-            headers=regular, hpack_partial=_has_unknown(head),
+            connection=out.connection,
+            time_ns=head.started_ns,
+            stream=streams.base + head.stream,
+            protocol="http/2",
+            direction=direction,
+            method=pseudo.get(":method"),
+            scheme=pseudo.get(":scheme"),
+            authority=authority,
+            path=pseudo.get(":path"),
+            headers=regular,
+            hpack_partial=_has_unknown(head),
         ),
         _encoded(head),
-    )  # fmt: skip
+    )
 
 
 def _response(
-    streams: Streams, direction: Direction, head: Head,
-    pseudo: dict[str, str | None], regular: Headers, out: Emission,
-) -> bool:  # fmt: skip
+    streams: Streams,
+    direction: Direction,
+    head: Head,
+    pseudo: dict[str, str | None],
+    regular: Headers,
+    out: Emission,
+) -> bool:
     """Whether it is the final response."""
     text = pseudo.get(":status") or ""
     status = int(text) if len(text) == 3 and text.isascii() and text.isdigit() else None
     if status is not None and 100 <= status < 200:
         out.emit(
             InterimHead(
-                connection=out.connection, time_ns=head.started_ns,
-                stream=streams.base + head.stream, status=status, headers=regular,
+                connection=out.connection,
+                time_ns=head.started_ns,
+                stream=streams.base + head.stream,
+                status=status,
+                headers=regular,
             ),
             _encoded(head),
-        )  # fmt: skip
+        )
         return False
     out.emit(
         ResponseHead(
-            connection=out.connection, time_ns=head.started_ns, stream=streams.base + head.stream,
-            protocol="http/2", direction=direction, status=status, headers=regular,
+            connection=out.connection,
+            time_ns=head.started_ns,
+            stream=streams.base + head.stream,
+            protocol="http/2",
+            direction=direction,
+            status=status,
+            headers=regular,
             hpack_partial=_has_unknown(head),
         ),
         _encoded(head),
-    )  # fmt: skip
+    )
     return True
 
 

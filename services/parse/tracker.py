@@ -80,12 +80,15 @@ def open(table: Table, opened: Opened, moment: Moment, out: Emission) -> Connect
     found.source, found.local, found.peer = opened.source, opened.local, opened.peer
     out.emit(
         OpenFrame(
-            connection=found.id, time_ns=opened.first_boot_ns + found.anchor_ns,
-            source=opened.source, mid_connection=opened.mid_connection,
-            local=opened.local, peer=opened.peer,
+            connection=found.id,
+            time_ns=opened.first_boot_ns + found.anchor_ns,
+            source=opened.source,
+            mid_connection=opened.mid_connection,
+            local=opened.local,
+            peer=opened.peer,
         ),
         1024,
-    )  # fmt: skip
+    )
     return found
 
 
@@ -126,8 +129,13 @@ def receive(table: Table, connection: Connection, record: Record, out: Emission)
         _give_up(table, connection, "buffer_full", out)
 
 
-def mark(table: Table, connection: Connection, finals: tuple[Final | None, Final | None],
-         moment: Moment, out: Emission) -> None:  # fmt: skip
+def mark(
+    table: Table,
+    connection: Connection,
+    finals: tuple[Final | None, Final | None],
+    moment: Moment,
+    out: Emission,
+) -> None:
     """How far the kernel got, by direction, as a tail or a close tells it."""
     for flow, final in zip(connection.flows, finals, strict=True):
         if final is not None:
@@ -199,10 +207,13 @@ def held(table: Table) -> int:
 def _begin(table: Table, opened: Opened, moment: Moment) -> Connection:
     buried = table.tombstones.pop(opened.connection, None)
     connection = Connection(
-        id=opened.connection, node=moment.node, source=opened.source,
-        anchor_ns=moment.anchor_ns, flows=(Flow(), Flow()),
+        id=opened.connection,
+        node=moment.node,
+        source=opened.source,
+        anchor_ns=moment.anchor_ns,
+        flows=(Flow(), Flow()),
         dialogue=Undecided(joined=opened.mid_connection),
-    )  # fmt: skip
+    )
     if buried is not None:
         connection.anchor_ns, connection.base = buried.anchor_ns, buried.base + _GENERATION
         connection.dialogue = Undecided(joined=True, base=connection.base)
@@ -300,9 +311,12 @@ def _finish(table: Table, connection: Connection, reason: str, out: Emission) ->
 def _bury(table: Table, connection: Connection, out: Emission) -> None:
     egress, ingress = connection.flows
     table.tombstones[connection.id] = Tombstone(
-        connection.source, connection.anchor_ns, _nexts(connection),
-        (egress.lost, ingress.lost), connection.base,
-    )  # fmt: skip
+        connection.source,
+        connection.anchor_ns,
+        _nexts(connection),
+        (egress.lost, ingress.lost),
+        connection.base,
+    )
     if len(table.tombstones) > out.limits.tombstones:
         del table.tombstones[next(iter(table.tombstones))]
         out.count("tombstones_dropped")

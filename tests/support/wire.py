@@ -55,8 +55,13 @@ class Kernel:
         lost = self.losses.get(key, Losses())
         return Record(connection, direction, 0, offset, self.now, lost, memoryview(data))
 
-    def lose(self, direction: Direction, size: int, connection: int = CONNECTION,
-             reason: str = "ring_full") -> None:  # fmt: skip
+    def lose(
+        self,
+        direction: Direction,
+        size: int,
+        connection: int = CONNECTION,
+        reason: str = "ring_full",
+    ) -> None:
         key = (connection, direction)
         self.offsets[key] = self.offsets.get(key, 0) + size
         self.seen += size
@@ -75,19 +80,27 @@ class Kernel:
     def closed(self, connection: int = CONNECTION, reason: str = "freed") -> Closed:
         self.now += 1
         return Closed(
-            connection=connection, boot_ns=self.now, egress=self.final(EGRESS, connection),
-            ingress=self.final(INGRESS, connection), reason=reason,
-        )  # fmt: skip
+            connection=connection,
+            boot_ns=self.now,
+            egress=self.final(EGRESS, connection),
+            ingress=self.final(INGRESS, connection),
+            reason=reason,
+        )
 
     def head(self, **changes: object) -> RawHead:
         self.counter += 1
         values: dict[str, object] = {
-            "node": NODE, "epoch": self.epoch, "shard": 0, "counter": self.counter,
-            "lowest_held": max(self.lowest, self.counter), "boot_ns": self.now, "anchor_ns": 10**18,
+            "node": NODE,
+            "epoch": self.epoch,
+            "shard": 0,
+            "counter": self.counter,
+            "lowest_held": max(self.lowest, self.counter),
+            "boot_ns": self.now,
+            "anchor_ns": 10**18,
             "totals": ShardTotals(
                 seen_bytes=self.seen, submitted_bytes=self.seen - self.lost.total(), lost=self.lost
             ),
-        }  # fmt: skip
+        }
         return RawHead(**(values | changes))  # type: ignore[arg-type]
 
     def batch(self, *records: Record, **changes: object) -> list[AnyFrame]:
@@ -111,7 +124,7 @@ def deliver(
     if not joined:  # where joining is proven depends on where records begin
         assert _converse(_cut(transcript, lambda _: 1), joined=joined, limits=limits) == whole
         for seed in range(5):
-            sizes = random.Random(seed)  # noqa: S311
+            sizes = random.Random(seed)
             cut = _cut(transcript, lambda _, sizes=sizes: sizes.randint(1, 40))
             assert _converse(cut, joined=joined, limits=limits) == whole
     return whole
@@ -182,8 +195,11 @@ def _cut(transcript: Transcript, size_of: object) -> Transcript:
 
 def _continues(last: BodyFrame, frame: BodyFrame) -> bool:
     return (last.connection, last.stream, last.side, last.offset + last.size) == (
-        frame.connection, frame.stream, frame.side, frame.offset,
-    ) and last.time_ns == frame.time_ns  # fmt: skip
+        frame.connection,
+        frame.stream,
+        frame.side,
+        frame.offset,
+    ) and last.time_ns == frame.time_ns
 
 
 def _add_opaque(found: list[AnyFrame], frame: OpaqueFrame) -> None:

@@ -1,0 +1,114 @@
+"""Heads of HTTP/1 messages: what a whole one means for its exchange and for the bytes after it.
+
+A response answers the oldest request that has none (RFC 9112 §9.3.2). Knows nothing of bytes that
+are still to come.
+"""
+
+from __future__ import annotations
+
+import re
+
+from services.messages import InterimHead, RequestHead, ResponseHead
+from services.parse import fields
+from services.parse.emission import Emission
+from services.parse.http1_bodies import begin_body
+from services.parse.http1_state import Half, Http1, Waiting, anomaly, end, leave
+
+_ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
+
+
+def message(http: Http1, half: Half, head: bytes, out: Emission) -> bool:
+    """False where it is none."""
+    first, _, rest = head.partition(b"\n")
+    first = first.removesuffix(b"\r")
+    found = fields.fields(rest)
+    if found is None:
+        return False
+    read = _request if half is http.request else _response
+    if not read(http, first, found, out):
+        return False
+    if found.anomaly:
+        anomaly(half, found.anomaly, out)
+    return True
+
+
+def _request(http: Http1, first: bytes, found: fields.Fields, out: Emission) -> bool:
+    line, half = fields.request_line(first), http.request
+    if line is None or (found.coded and not found.chunked):
+        return False
+    http.exchanges += 1
+    half.stream, half.size = http.exchanges, 0
+    _wait_for_response(http, line.method, out)
+    scheme, authority = _where(line, found)
+    out.emit(
+        RequestHead(
+            connection=out.connection, time_ns=half.started_ns, stream=half.stream,
+            protocol=line.version, direction=half.direction, method=line.method, scheme=scheme,
+            authority=authority, path=line.target, headers=found.headers,
+        ),
+        2 * len(first) + found.size,
+    )  # fmt: skip
+    begin_body(http, half, found, out)
+    return True
+
+
+def _wait_for_response(http: Http1, method: str, out: Emission) -> None:
+    http.waiting.append(Waiting(http.request.stream, method))
+    if len(http.waiting) > out.limits.waiting:
+        del http.waiting[0]
+        out.count("requests_without_response_dropped")
+
+
+def _where(line: fields.RequestLine, found: fields.Fields) -> tuple[str, str | None]:
+    """TLS carried it, so the scheme is https where the target does not say (RFC 9110 §7.1)."""
+    if line.target[0] == "/":
+        return "https", found.host
+    if absolute := _ABSOLUTE.match(line.target):
+        return absolute[1].lower(), absolute[2]
+    return "https", line.target if line.method == "CONNECT" else found.host
+
+
+def _response(http: Http1, first: bytes, found: fields.Fields, out: Emission) -> bool:
+    line, half = fields.status_line(first), http.response
+    if line is None:
+        return False
+    if not http.waiting:  # its request was before our time, or is lost
+        http.exchanges += 1
+        http.waiting.append(Waiting(http.exchanges, ""))
+    request = http.waiting[0]
+    half.stream, half.size = request.stream, 0
+    if 100 <= line.status < 200:
+        _interim(http, line.status, found, out)
+        return True
+    del http.waiting[0]
+    out.emit(
+        ResponseHead(
+            connection=out.connection, time_ns=half.started_ns, stream=half.stream,
+            protocol=line.version, direction=half.direction, status=line.status,
+            headers=found.headers,
+        ),
+        2 * len(first) + found.size,
+    )  # fmt: skip
+    if request.method == "HEAD" or line.status in (204, 304):
+        end(http, half, (), out)
+    elif request.method == "CONNECT" and line.status < 300:
+        end(http, half, (), out)
+        leave(http, "tunnel", out)
+    else:
+        begin_body(http, half, found, out)
+    return True
+
+
+def _interim(http: Http1, status: int, found: fields.Fields, out: Emission) -> None:
+    half = http.response
+    out.emit(
+        InterimHead(
+            connection=out.connection, time_ns=half.started_ns, stream=half.stream,
+            status=status, headers=found.headers,
+        ),
+        found.size,
+    )  # fmt: skip
+    if status == 101:
+        del http.waiting[0]
+        end(http, half, (), out)
+        leave(http, found.upgrade or "unknown", out)

@@ -1,0 +1,127 @@
+"""Header blocks of HTTP/2 (RFC 9113 §4.3): put together from frames, decoded, given to streams.
+
+A block is bounded; one that is too large is not kept, and the table can't be followed past it.
+"""
+
+from __future__ import annotations
+
+from services.parse import hpack, streams
+from services.parse.emission import Emission
+from services.parse.http2_state import (
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    PADDED,
+    PUSH_PROMISE,
+    STREAM_MASK,
+    WITH_PRIORITY,
+    Frame,
+    Half,
+    Http2,
+    OpenBlock,
+    report,
+)
+
+
+def headers(http: Http2, half: Half, frame: Frame, payload: bytes, out: Emission) -> bool:
+    start = 5 if frame.flags & WITH_PRIORITY else 0
+    fragment = _unpadded(frame, payload, start)
+    if fragment is None or not frame.stream:
+        return False
+    _fragment(http, half, frame, _begin(half, frame), fragment, out)
+    return True
+
+
+def push_promise(http: Http2, half: Half, frame: Frame, payload: bytes, out: Emission) -> bool:
+    """Its block keeps the table in step; what is pushed is no exchange of the client's."""
+    fragment = _unpadded(frame, payload, 4)
+    if fragment is None:
+        return False
+    _fragment(http, half, frame, _begin(half, frame), fragment, out)
+    start = 1 if frame.flags & PADDED else 0
+    promised = int.from_bytes(payload[start : start + 4]) & STREAM_MASK
+    streams.ignore(http.streams, promised)
+    out.count("pushed_streams_ignored")
+    return True
+
+
+def continuation(http: Http2, half: Half, frame: Frame, payload: bytes, out: Emission) -> bool:
+    if half.block is None:
+        return False
+    _fragment(http, half, frame, half.block, payload, out)
+    return True
+
+
+def _unpadded(frame: Frame, payload: bytes, start: int) -> bytes | None:
+    padding = 0
+    if frame.flags & PADDED:
+        if not payload:
+            return None
+        padding, start = payload[0], start + 1
+    end = len(payload) - padding
+    return payload[start:end] if start <= end else None
+
+
+def _fragment(
+    http: Http2, half: Half, frame: Frame, block: OpenBlock, fragment: bytes, out: Emission
+) -> None:
+    """A part of a block is held, not parsed, until the block is whole."""
+    out.parsed -= len(fragment)
+    half.block = block
+    if block.too_large:
+        out.skip(half.direction, "http/2", len(fragment))
+    else:
+        block.fragments += fragment
+        if len(block.fragments) > out.limits.head:
+            _overflow(half, block, out)
+    if frame.flags & END_HEADERS:
+        half.block = None
+        if not block.too_large:
+            _block(http, half, block, out)
+
+
+def _overflow(half: Half, block: OpenBlock, out: Emission) -> None:
+    """The block can't be read any more, so the table can't be followed."""
+    report(half, "header block too large", len(block.fragments), block.stream, out)
+    hpack.forget(half.table)
+    block.fragments, block.too_large = b"", True
+
+
+def _block(http: Http2, half: Half, block: OpenBlock, out: Emission) -> None:
+    found = hpack.decode(half.table, block.fragments, out.limits.head)
+    if found is None:
+        report(half, "malformed header block", len(block.fragments), block.stream, out)
+        return
+    out.parsed += len(block.fragments)
+    if found.too_large:
+        report(half, "header list too large", 0, block.stream, out)
+    if not block.promised:
+        streams.headers(http.streams, half.direction, _head(block, found), out)
+
+
+def _head(block: OpenBlock, found: hpack.Block) -> streams.Head:
+    return streams.Head(
+        stream=block.stream,
+        end_stream=block.end_stream,
+        started_ns=block.started_ns,
+        fields=found.fields,
+        size=found.size,
+    )
+
+
+def pass_over(half: Half, frame: Frame, out: Emission) -> None:
+    """A frame of a block is larger than blocks may be, and not read."""
+    half.block = half.block or _begin(half, frame)
+    if not half.block.too_large:
+        _overflow(half, half.block, out)
+    if frame.flags & END_HEADERS:
+        half.block = None
+
+
+def _begin(half: Half, frame: Frame) -> OpenBlock:
+    return OpenBlock(
+        stream=frame.stream,
+        end_stream=frame.kind == HEADERS and bool(frame.flags & END_STREAM),
+        started_ns=half.started_ns,
+        promised=frame.kind == PUSH_PROMISE,
+    )
