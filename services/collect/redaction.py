@@ -24,6 +24,7 @@ _URL_HEADERS = frozenset(
         "x-original-url", "x-rewrite-url", "x-forwarded-uri", "x-forwarded-host",
     }
 )  # fmt: skip
+_CACHED_LENGTH = 64  # names are anybody's: the cache stays small
 _NEVER = frozenset({"traceparent", "tracestate"})
 
 # https://user:pass@host, or the authority-form user:pass@host; /@scope/name is a path.
@@ -33,8 +34,11 @@ _WITHIN = re.compile(r"[;?#]")
 _MATRIX = re.compile(r"(;)([^=/;]*)=([^/;]*)")
 
 
-@lru_cache(maxsize=4096)
 def _kind(name: str) -> Literal["secret", "url"] | None:
+    return _cached_kind(name) if len(name) <= _CACHED_LENGTH else _find_kind(name)
+
+
+def _find_kind(name: str) -> Literal["secret", "url"] | None:
     lowered = name.strip().lower()
     if lowered in _NEVER:
         return None
@@ -43,9 +47,12 @@ def _kind(name: str) -> Literal["secret", "url"] | None:
     return "url" if lowered in _URL_HEADERS else None
 
 
+_cached_kind = lru_cache(maxsize=4096)(_find_kind)
+
+
 def headers(pairs: Headers, found: Found) -> Headers:
     for name, _ in pairs:
-        if name is None or _kind(name) is not None:
+        if name is None or _kind(name):
             return tuple(_header(name, value, found) for name, value in pairs)
     return pairs
 

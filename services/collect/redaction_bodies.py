@@ -21,6 +21,8 @@ _NAMED = re.compile(_STRING + rb"\s*(:?)\s*", re.DOTALL)
 _TOKEN = re.compile(
     _STRING + rb'\s*(:?)|(?P<opens>[\[{])|(?P<closes>[\]}])|[^\s\[\]{},:"]+', re.DOTALL
 )
+_REACH = 64  # bytes to either side of a fragment in a name: what is longer costs no more
+_LIKELY = re.compile(rb'((?:%b)[^"\\]{0,%d})"\s*:\s*' % (b"|".join(sensitive.FRAGMENTS), _REACH))
 _VALUE = REPLACEMENT.encode()
 _QUOTED = b'"' + _VALUE + b'"'
 _NULL = b"null"
@@ -28,39 +30,49 @@ _NULL = b"null"
 
 def body(data: bytes, media_type: str, found: Found) -> bytes:
     """`media_type` is the Content-Type as sent, or empty."""
-    if not _may_hold_a_name(data):
+    lowered = data.lower()
+    # An escape may spell any letter: \u0074oken in JSON, %74oken in a form.
+    escaped = b"\\u" in lowered
+    if not (escaped or b"%" in lowered or any(part in lowered for part in sensitive.FRAGMENTS)):
         return data
     kind = media_type.lower()
     if kind.startswith(_FORM):
         return pairs(data.decode("latin-1"), "body", found).encode("latin-1")
     if "json" in kind or _JSON_BEGINS.match(data):
-        return _json(data, found)
+        names = _every_name(data) if escaped else _likely_names(data, lowered)
+        return _json(data, names, found)
     return data
 
 
-def _may_hold_a_name(data: bytes) -> bool:
-    lowered = data.lower()
-    # An escape may spell any letter: \u0074oken in JSON, %74oken in a form.
-    if b"\\u" in lowered or b"%" in lowered:
-        return True
-    return any(fragment in lowered for fragment in sensitive.FRAGMENTS)
-
-
-def _json(data: bytes, found: Found) -> bytes:
-    """All strings in their order: one that a colon follows is a name."""
+def _json(data: bytes, names: Iterator[tuple[bytes, int]], found: Found) -> bytes:
     out: list[bytes] = []
-    copied = position = 0
-    while (string := _NAMED.search(data, position)) is not None:
-        position = string.end()
-        rule = _rule(string[1]) if string[3] else None
+    copied = 0
+    for name, position in names:
+        rule = _rule(name) if position >= copied else None
         if rule is not None:
             for start, end, replacement in _leaves(data, position):
                 out += (data[copied:start], replacement)
-                copied = position = end
+                copied = end
                 found.append(f"body.{rule}")
     if not out:
         return data
     return b"".join((*out, data[copied:]))
+
+
+def _likely_names(data: bytes, lowered: bytes) -> Iterator[tuple[bytes, int]]:
+    """Strings that hold a fragment and that a colon follows, with where the value begins. Outside
+    of strings JSON has no such letters; names with escapes are `_every_name`'s."""
+    for match in _LIKELY.finditer(lowered):
+        start = data.rfind(b'"', max(0, match.start() - _REACH), match.start()) + 1
+        if start:
+            yield data[start : match.end(1)], match.end()
+
+
+def _every_name(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """All strings in their order: one that a colon follows is a name."""
+    for string in _NAMED.finditer(data):
+        if string[3]:
+            yield string[1], string.end()
 
 
 def _rule(name: bytes) -> str | None:

@@ -26,6 +26,7 @@ FRAGMENTS = (
 )  # fmt: skip
 
 _WORD = re.compile(r"[A-Z]?[a-z0-9]+")
+_CACHED_LENGTH = 64  # names are anybody's: the cache stays small
 _NESTING = re.compile(r"[\[\].]+")
 
 
@@ -38,12 +39,18 @@ _SENSITIVE = {spelling: name.lower() for name in NAMES for spelling in _spelling
 _SENSITIVE |= {name.lower(): name.lower() for name in NAMES}
 
 
-@lru_cache(maxsize=4096)
 def rule(name: str) -> str | None:
     """The listed name that this one is; `user[password]` and `user.password` are `password`."""
+    return _cached(name) if len(name) <= _CACHED_LENGTH else _find(name)
+
+
+def _find(name: str) -> str | None:
     lowered = name.strip().lower()
     found = _SENSITIVE.get(lowered)
     if found is None and _NESTING.search(lowered):
         parts = (_SENSITIVE.get(part) for part in _NESTING.split(lowered))
         found = next((part for part in parts if part is not None), None)
     return found
+
+
+_cached = lru_cache(maxsize=4096)(_find)
