@@ -7,6 +7,7 @@ random pieces, and its ledger adds up each time.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -120,13 +121,13 @@ def deliver(
     transcript: Transcript, *, joined: bool = False, limits: Limits | None = None
 ) -> list[AnyFrame]:
     """The frames of a connection that is opened, speaks and closes; the same however it is cut."""
-    whole = _converse(transcript, joined=joined, limits=limits)
+    whole = converse(transcript, joined=joined, limits=limits)
     if not joined:  # where joining is proven depends on where records begin
-        assert _converse(_cut(transcript, lambda _: 1), joined=joined, limits=limits) == whole
+        assert converse(_cut(transcript, lambda _: 1), joined=joined, limits=limits) == whole
         for seed in range(5):
             sizes = random.Random(seed)
             cut = _cut(transcript, lambda _, sizes=sizes: sizes.randint(1, 40))
-            assert _converse(cut, joined=joined, limits=limits) == whole
+            assert converse(cut, joined=joined, limits=limits) == whole
     return whole
 
 
@@ -143,6 +144,7 @@ def cut_at(data: bytes, sizes: Iterable[int]) -> list[bytes]:
 def joined_bodies(frames: Iterable[AnyFrame]) -> list[AnyFrame]:
     """Pieces of bodies and of opaque bytes put together, as their borders follow the records'."""
     found: list[AnyFrame] = []
+    opaque: Counter[tuple[Direction, str]] = Counter()
     for frame in frames:
         last = found[-1] if found else None
         if isinstance(frame, BodyFrame) and isinstance(last, BodyFrame) and _continues(last, frame):
@@ -150,17 +152,22 @@ def joined_bodies(frames: Iterable[AnyFrame]) -> list[AnyFrame]:
                 last, size=last.size + frame.size, data=last.data + frame.data
             )
         elif isinstance(frame, OpaqueFrame):
-            _add_opaque(found, frame)
+            opaque[frame.direction, frame.protocol] += frame.bytes
         else:
             found.append(frame)
-    return found
+    return found + [
+        OpaqueFrame(
+            connection=CONNECTION, time_ns=0, direction=direction, protocol=protocol, bytes=size
+        )
+        for (direction, protocol), size in sorted(opaque.items())
+    ]
 
 
 def restored(state: ShardState) -> ShardState:
     return msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=ShardState)
 
 
-def _converse(transcript: Transcript, *, joined: bool, limits: Limits | None) -> list[AnyFrame]:
+def converse(transcript: Transcript, *, joined: bool, limits: Limits | None) -> list[AnyFrame]:
     kernel = Kernel(ShardState(shard=0, limits=limits or Limits()))
     frames = kernel.batch(opened=(kernel.opened(joined=joined),))
     now = kernel.now
@@ -200,18 +207,6 @@ def _continues(last: BodyFrame, frame: BodyFrame) -> bool:
         frame.side,
         frame.offset,
     ) and last.time_ns == frame.time_ns
-
-
-def _add_opaque(found: list[AnyFrame], frame: OpaqueFrame) -> None:
-    """One a direction and protocol, where the first one stands."""
-    for index, earlier in enumerate(found):
-        if isinstance(earlier, OpaqueFrame) and (earlier.direction, earlier.protocol) == (
-            frame.direction,
-            frame.protocol,
-        ):
-            found[index] = msgspec.structs.replace(earlier, bytes=earlier.bytes + frame.bytes)
-            return
-    found.append(frame)
 
 
 def _more(losses: Losses, reason: str, size: int) -> Losses:
