@@ -23,6 +23,8 @@ SERVICES = ("capture", "discovery", "parse", "collect")
 STOP_WITHIN = 5.0
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.25, 15.0
 _STEADY_AFTER = 30.0  # seconds of life that make the next back-off the first again
+# Of the caller's PYTHON* this one is for every Python; the others are meant for CMD's.
+_KEPT = frozenset({"PYTHONDONTWRITEBYTECODE"})
 
 Say = Callable[[str], None]
 
@@ -103,7 +105,8 @@ class Pipeline:
 def services_environ(environ: Mapping[str, str], **settings: str) -> dict[str, str]:
     """The caller's environment without what is meant for CMD's Python, and with our settings."""
     root = str(Path(__file__).parents[2])
-    kept = {k: v for k, v in environ.items() if not k.startswith("PYTHON")}
+    kept = {k: v for k, v in environ.items() if not k.startswith("PYTHON") or k in _KEPT}
     ours = {f"PLAINWIRE_{key.upper()}": value for key, value in settings.items()}
     # The caller's directory is never searched for modules: this runs as root.
-    return {**kept, **ours, "PYTHONPATH": root, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+    fixed = {"PYTHONPATH": root, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+    return {**kept, **ours, **fixed}

@@ -71,8 +71,10 @@ async def _session(options: Options, started: Host, launcher: Launcher, output: 
             async with await begin(started) as observer:
                 feed = Feed(observer.bus, output, as_json if options.json else as_line)
                 _go(launcher, options.command[0])
-                status = await Session(started, observer, launcher, feed).follow()
-                _report(options, output, *await observer.summary(feed.witnesses))
+                session = Session(started, observer, launcher, feed)
+                status = await session.follow()
+                if session.intact:
+                    _report(options, output, *await observer.summary(feed.witnesses))
             return status
         finally:
             launcher.cancel()

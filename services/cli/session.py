@@ -27,6 +27,7 @@ class Session:
         self._host, self._observer = host, observer
         self._launcher, self._feed = launcher, feed
         self._hurry = asyncio.Event()
+        self.intact = True  # witnesses were read to their end
 
     async def follow(self) -> int:
         """CMD's exit status, once nothing of it is left to wait for and all is written."""
@@ -42,6 +43,7 @@ class Session:
         try:
             await capturing
         except Exception as error:  # noqa: BLE001  CMD goes on, whatever happened to us
+            self.intact = False
             say(f"nothing is captured from here on: {error}")
         return status_of(await self._host.watch.ended(self._launcher.pid))
 

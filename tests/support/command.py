@@ -21,7 +21,8 @@ COMMAND = [sys.executable, "-m", "services.cli.main"]
 SECONDS = 60
 _BPF_PROG_GET_NEXT_ID = 11
 _SYS_BPF = 321  # x86_64
-_TEMPORARY = ("/tmp", "/run", "/dev/shm", "/var/tmp", "/mnt", "/media")
+# Where runtime files are left; /tmp is everybody's and changes by itself.
+_TEMPORARY = ("/run", "/dev/shm", "/mnt", "/media")
 
 
 def environ(**more: str) -> dict[str, str]:
