@@ -70,6 +70,22 @@ def _mapping(match: re.Match[bytes]) -> Mapping:
     return Mapping(match[1].decode(), int(match[2]), os.fsdecode(name), deleted)
 
 
+def executable(pid: int) -> str:
+    return f"{PROC}/{pid}/exe"
+
+
+def link(path: str) -> str:
+    """Where a link of procfs points, as text, or the path itself."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return path
+
+
+def mount_table(pid: int) -> str:
+    return (_read(f"{PROC}/{pid}/mountinfo") or b"").decode(errors="surrogateescape")
+
+
 def in_root(pid: int, path: str) -> str:
     """The path that opens, from here, what the process calls `path`."""
     return f"{PROC}/{pid}/root{path}"

@@ -38,6 +38,13 @@ class Files:
                 return None
             found = self._found.get(_key(status))
             return found if found is not None else self._resolve(path)
+        except (OSError, ValueError):
+            return None
+
+    def known(self, path: str) -> Finding | None:
+        """What was found before in the file at `path`; nothing is opened."""
+        try:
+            return self._found.get(_key(os.stat(path)))
         except OSError:
             return None
 

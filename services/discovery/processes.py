@@ -7,15 +7,13 @@ is looked at is skipped. Plainwire's own processes are not looked at.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from services import procfs
-from services.discovery import libraries, system
+from services.discovery import libraries, reaching, system
 from services.discovery.files import Files
 from services.discovery.inventory import Reach, Seen, targets
 from services.messages import Target
-
-_OWN_VERBS = frozenset({"discovery", "capture", "parse", "collect"})
 
 
 class Scan:
@@ -31,13 +29,9 @@ class Scan:
         return seen
 
     def _process(self, pid: int) -> Seen | None:
-        mappings = procfs.mappings(pid, libraries.HINT)
-        if not mappings:
-            return None
-        files = dict.fromkeys(m for m in mappings if libraries.is_libssl(m.path))
-        reaches = [r for m in files if (r := self._reach(pid, m)) is not None]
-        status = procfs.stat(pid)
-        if not reaches or status is None or pid == os.getpid() or is_own(procfs.arguments(pid)):
+        reaches = [*self._executable(pid), *self._mapped(pid)]
+        status = procfs.stat(pid) if reaches else None
+        if status is None or pid == os.getpid() or is_own(procfs.arguments(pid)):
             return None
         return Seen(
             pid=pid,
@@ -46,37 +40,27 @@ class Scan:
             reaches=tuple(reaches),
         )
 
-    def _reach(self, pid: int, mapping: procfs.Mapping) -> Reach | None:
-        path = _opening(pid, mapping)
-        finding = self._files.find(path)
-        if finding is None:
-            return None
-        return Reach(finding=finding, path=path, name=mapping.path)
+    def _mapped(self, pid: int) -> Iterator[Reach]:
+        for mapping in procfs.mappings(pid, libraries.HINT) or ():
+            if libraries.is_libssl(mapping.path):
+                path = reaching.path_of(pid, mapping)
+                finding = self._files.find(path)
+                if finding is not None:
+                    yield Reach(finding=finding, path=path, name=mapping.path)
 
-
-def _opening(pid: int, mapping: procfs.Mapping) -> str:
-    """The most lasting path that opens the very file that is mapped."""
-    if mapping.deleted:
-        return procfs.map_file(pid, mapping)
-    inside = procfs.in_root(pid, mapping.path)
-    try:
-        status = os.stat(inside)
-    except OSError:
-        return procfs.map_file(pid, mapping)
-    if status.st_ino != mapping.inode:  # something else has its name now
-        return procfs.map_file(pid, mapping)
-    try:
-        on_host = os.stat(mapping.path)
-    except OSError:
-        return inside
-    return mapping.path if os.path.samestat(status, on_host) else inside
+    def _executable(self, pid: int) -> Iterator[Reach]:
+        """Only one that is a target already, by the settings: others aren't opened."""
+        path = procfs.executable(pid)
+        finding = self._files.known(path)
+        if finding is not None and finding.sites:
+            yield Reach(finding=finding, path=path, name=procfs.link(path))
 
 
 def is_own(arguments: tuple[str, ...]) -> bool:
-    """Whether a command line is that of one of Plainwire's services."""
-    words = [os.path.basename(argument) for argument in arguments[:8]]
-    named = any(word == "plainwire" or word.startswith("services.") for word in words)
-    return named and not _OWN_VERBS.isdisjoint(words)
+    """Whether a command line is Plainwire's: its script, or `python -m services…`."""
+    script = any(os.path.basename(word) == "plainwire" for word in arguments[:2])
+    module = "".join(arguments[2:3]) if arguments[1:2] == ("-m",) else ""
+    return script or module.startswith("services.")
 
 
 def standing(files: Files, paths: Iterable[str]) -> list[Reach]:

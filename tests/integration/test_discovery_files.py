@@ -1,0 +1,103 @@
+"""Files that discovery opens, on a real file system: what can be there in place of a library."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from services.discovery.files import Files
+from tests.support.elf_file import Library
+from tests.support.functions import load
+
+_IMAGE = load("openssl-3.0-node")
+BODIES = {
+    name: body.code
+    for name in ("SSL_read", "SSL_write", "SSL_new", "SSL_clear", "SSL_free")
+    if (body := _IMAGE.named(name)) is not None
+}
+CONTENT = Library(BODIES).content()
+
+
+@pytest.fixture
+def files() -> Files:
+    return Files()
+
+
+def test_a_library_is_resolved_once_by_whatever_path(files: Files, tmp_path: Path) -> None:
+    library = tmp_path / "libssl.so.3"
+    library.write_bytes(CONTENT)
+    (tmp_path / "link").symlink_to(library)
+    os.link(library, tmp_path / "hard")
+    found = {files.find(str(tmp_path / name)) for name in ("libssl.so.3", "link", "hard")}
+    assert len(found) == files.resolved == 1
+    finding = found.pop()
+    assert finding is not None
+    assert finding.identity.inode == library.stat().st_ino
+    assert (finding.identity.build_id, finding.library) == ("c0ffee", "openssl 3.0.99")
+    assert {site.operation for site in finding.sites} == {"read", "write", "new", "clear", "free"}
+
+
+def test_a_library_that_is_replaced_is_another(files: Files, tmp_path: Path) -> None:
+    library, other = tmp_path / "libssl.so.3", tmp_path / "new"
+    library.write_bytes(CONTENT)
+    first = files.find(str(library))
+    other.write_bytes(Library(BODIES, build_id="beef").content())
+    other.rename(library)
+    second = files.find(str(library))
+    assert first is not None
+    assert second is not None
+    assert (first.identity.build_id, second.identity.build_id) == ("c0ffee", "beef")
+
+
+def test_the_version_is_read_from_the_libcrypto_beside_it(files: Files, tmp_path: Path) -> None:
+    (tmp_path / "libssl.so.3").write_bytes(Library(BODIES, read_only=b"-").content())
+    (tmp_path / "libcrypto.so.3").write_bytes(Library({"f": b"\xc3"}).content())
+    finding = files.find(str(tmp_path / "libssl.so.3"))
+    assert finding is not None
+    assert finding.library == "openssl 3.0.99"
+
+
+def test_what_is_no_regular_file_is_not_opened(files: Files, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to("loop")
+    names = ("fifo", "loop", "missing", ".", "x" * 5000)
+    assert [files.find(str(tmp_path / name)) for name in names] == [None] * 5
+    assert files.find("/dev/zero") is None
+    assert files.find("/lib\0ssl") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        pytest.param(b"", "malformed", id="empty"),
+        pytest.param(b"\x7fELF\x02\x01" + b"\xff" * 200, "malformed", id="garbage"),
+        pytest.param(Library({"main": b"\xc3"}).content(), "no symbols", id="without-calls"),
+    ],
+)
+def test_a_file_that_cannot_be_probed_says_why(
+    files: Files, tmp_path: Path, content: bytes, reason: str
+) -> None:
+    path = tmp_path / "libssl.so.3"
+    path.write_bytes(content)
+    finding = files.find(str(path))
+    assert finding is not None
+    assert finding.sites == ()
+    assert reason in finding.reason
+
+
+def test_a_huge_sparse_file_costs_nothing(files: Files, tmp_path: Path) -> None:
+    path = tmp_path / "libssl.so.3"
+    path.write_bytes(CONTENT)
+    os.truncate(path, 1 << 40)
+    assert files.find(str(path)) is not None
+
+
+def test_what_is_known_is_only_what_was_found_before(files: Files, tmp_path: Path) -> None:
+    path = tmp_path / "libssl.so.3"
+    path.write_bytes(CONTENT)
+    assert files.known(str(path)) is None
+    found = files.find(str(path))
+    assert files.known(str(path)) is found is not None
+    assert files.known(str(tmp_path / "missing")) is None

@@ -1,0 +1,85 @@
+"""A scan of real processes: how a library that one has mapped is reached, whatever became of it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from services.discovery import system
+from services.discovery.files import Files
+from services.discovery.inventory import Seen
+from services.discovery.processes import Scan
+
+LOADS = (
+    "import ctypes, sys; ctypes.CDLL(sys.argv[1]); print('loaded', flush=True); sys.stdin.read()"
+)
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    if not (paths := system.libssl_paths()):
+        pytest.skip("no libssl on this host")
+    copy = tmp_path / "libssl.so.3"
+    shutil.copy(paths[0], copy)
+    return copy
+
+
+@contextmanager
+def process_with(library: Path) -> Iterator[int]:
+    command = [sys.executable, "-c", LOADS, str(library)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"loaded\n"
+        yield process.pid
+        process.communicate()
+
+
+def seen(pid: int) -> Seen:
+    return next(process for process in Scan(Files()).look() if process.pid == pid)
+
+
+def test_a_process_is_seen_with_its_library_by_the_hosts_path(library: Path) -> None:
+    with process_with(library) as pid:
+        process = seen(pid)
+    assert [reach.path for reach in process.reaches] == [str(library)]
+    assert process.process.startswith("python")
+    assert process.start_boot_ns > 0
+    assert process.reaches[0].finding.sites
+
+
+@pytest.mark.parametrize("successor", ["", "/bin/true"], ids=["deleted", "replaced"])
+def test_a_library_that_lost_its_name_is_reached_through_its_mapping(
+    library: Path, successor: str
+) -> None:
+    inode = library.stat().st_ino
+    with process_with(library) as pid:
+        library.unlink()
+        if successor:
+            shutil.copy(successor, library)
+        reach = seen(pid).reaches[0]
+        assert reach.path.startswith(f"/proc/{pid}/map_files/")
+        assert (reach.name, reach.finding.identity.inode) == (str(library), inode)
+        assert reach.finding.sites
+
+
+def test_a_process_that_ended_is_gone_from_the_next_look(library: Path) -> None:
+    scan = Scan(Files())
+    with process_with(library) as pid:
+        assert pid in {process.pid for process in scan.look()}
+    assert pid not in {process.pid for process in scan.look()}
+
+
+def test_a_second_look_opens_no_file(library: Path) -> None:
+    files = Files()
+    scan = Scan(files)
+    with process_with(library):
+        scan.look()
+        before = files.resolved
+        scan.look()
+    assert files.resolved == before
