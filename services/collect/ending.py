@@ -124,13 +124,22 @@ def relieve(fold: Fold) -> None:
         evict(fold, next(iter(state.exchanges)))
 
 
-def give_up_requests(fold: Fold, connection: Connection, arrived: int) -> None:
+def give_up_requests(fold: Fold, connection: Connection) -> None:
     """Requests come in the order of their streams: those of older ones are lost."""
-    for stream, number in tuple(connection.streams.items()):
+    for number in tuple(connection.streams.values()):
         exchange = fold.state.exchanges[number]
-        headless = exchange.request is None and exchange.response_end is not None
-        if headless and stream < arrived and not (arrived - stream) & 1:
+        if exchange.response_end is not None and is_overtaken(connection, exchange):
             finish(fold, number, Cause.OVERTAKEN)
+
+
+def is_overtaken(connection: Connection, exchange: Exchange) -> bool:
+    """Whether a newer request has come, so that its own is not under way any more."""
+    if exchange.request is not None:
+        return False
+    response, highest = exchange.response, connection.highest
+    one_order = response is not None and response.protocol != "http/2"
+    newest = max(highest) if one_order else highest[exchange.stream & 1]
+    return exchange.stream < newest
 
 
 def give_up_responses(fold: Fold, connection: Connection, arrived: int) -> None:

@@ -57,7 +57,7 @@ def _on_request(fold: Fold, frame: RequestHead) -> None:
     if connection.role is None:
         connection.role = "client" if frame.direction == Direction.EGRESS else "server"
     if connection.headless:
-        ending.give_up_requests(fold, connection, frame.stream)
+        ending.give_up_requests(fold, connection)
 
 
 def _requested(fold: Fold, connection: Connection, frame: RequestHead) -> Exchange | None:
@@ -168,7 +168,7 @@ def _on_end(fold: Fold, frame: EndFrame) -> None:
         return
     if exchange.request_end is not None:
         ending.finish(fold, connection.streams[frame.stream], Cause.BOTH_SIDES)
-    elif exchange.request is None and frame.stream < connection.highest[frame.stream & 1]:
+    elif ending.is_overtaken(connection, exchange):
         ending.finish(fold, connection.streams[frame.stream], Cause.OVERTAKEN)
 
 

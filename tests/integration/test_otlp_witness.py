@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from services.collect.sinks.otlp import OtlpSink
 from services.messages import Witness
 from tests.support import otlp
+from tests.support.workload import ROOT
 from tests.unit.collect.transcript import (
     MS,
     NOON,
@@ -34,6 +37,11 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE):
         while not condition():  # noqa: ASYNC110 - what is awaited has no event
             await asyncio.sleep(0.01)
+
+
+def test_nothing_of_opentelemetry_is_imported_where_nobody_listens() -> None:
+    program = "import sys, services.collect.main; sys.exit('opentelemetry' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
 
 
 async def test_a_witness_arrives_as_a_span(monkeypatch: pytest.MonkeyPatch) -> None:

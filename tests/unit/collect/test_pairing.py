@@ -277,10 +277,16 @@ def test_another_nodes_time_ends_nothing() -> None:
 
 
 def test_a_request_that_came_after_another_says_that_the_first_is_lost() -> None:
-    found = witnessed(*response(1), *request(3))
+    for newer in (2, 3):
+        found = witnessed(*response(1), *request(newer))
+        assert [(w.state, w.partial_reasons) for w in found] == [("no_request", ("overtaken",))]
+    found = witnessed(response_head(1), *request(2), end("response"))
     assert [(w.state, w.partial_reasons) for w in found] == [("no_request", ("overtaken",))]
-    found = witnessed(response_head(1), *request(3), end("response"))
-    assert [(w.state, w.partial_reasons) for w in found] == [("no_request", ("overtaken",))]
+
+
+def test_a_pushed_request_says_nothing_of_the_clients_own() -> None:
+    pushed = request(2, protocol="http/2")
+    assert witnessed(*response(1, protocol="http/2"), *pushed) == []
 
 
 def test_http1_answers_in_order_so_an_older_request_gets_no_response_any_more() -> None:
