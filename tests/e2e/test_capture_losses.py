@@ -1,0 +1,127 @@
+"""What can't be kept is counted exactly, and what ends is told to its last byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from services.messages import Direction, Target
+from tests.support import capturing
+from tests.support.capturing import Delivered, until
+from tests.support.tls_peer import Conversation, peer
+
+BREAKPOINT = 0xCC
+
+
+def missing(delivered: Delivered, connection: int) -> tuple[int, int]:
+    """Bytes below the final offsets that were not delivered: egress, ingress."""
+    closed = delivered.closed[connection]
+    sent = delivered.stream(connection, Direction.EGRESS).delivered()
+    received = delivered.stream(connection, Direction.INGRESS).delivered()
+    return closed.egress.offset - sent, closed.ingress.offset - received
+
+
+def is_true(delivered: Delivered, connection: int, kept: Conversation) -> bool:
+    """Every delivered byte is the one that went over the connection at that offset."""
+    truths = {Direction.EGRESS: kept.received, Direction.INGRESS: kept.sent}
+    return all(
+        truth[offset : offset + len(piece)] == piece
+        for direction, truth in truths.items()
+        for offset, piece in delivered.stream(connection, direction).pieces.items()
+    )
+
+
+async def test_rings_that_are_too_small_lose_bytes_that_are_all_counted(tmp_path: Path) -> None:
+    with peer(tmp_path) as server, server.client() as client:
+        small = {"shard_ring_kib": 8, "spare_ring_kib": 8, "pids": client.pid}
+        async with capturing.capturing(tmp_path, **small) as capture:
+            for size in [5000] * 60 + [100_000]:
+                client.ask(f"{size}:{size}")
+            client.finish()
+            delivered = await capture.tick()
+            (connection,) = delivered.of(client.pid)
+            await until(lambda: connection in delivered.closed)
+            delivered = await capture.tick()
+            closed = delivered.closed[connection]
+            assert delivered.lost() > 0
+            assert delivered.seen() == delivered.delivered() + delivered.lost()
+            lost = (closed.egress.lost.total(), closed.ingress.lost.total())
+            assert missing(delivered, connection) == lost
+            (kept,) = server.conversations
+            assert closed.egress.offset == len(kept.received)
+            assert closed.ingress.offset == len(kept.sent)
+            assert is_true(delivered, connection, kept)
+
+
+async def test_a_lost_tail_is_told_while_the_connection_lives(tmp_path: Path) -> None:
+    with peer(tmp_path) as server, server.client() as client:
+        small = {"shard_ring_kib": 4, "spare_ring_kib": 4, "pids": client.pid}
+        async with capturing.capturing(tmp_path, **small) as capture:
+            client.ask("100:8000")
+            client.ask("200000:1")
+            delivered = await capture.tick()
+            (connection,) = delivered.of(client.pid)
+            last = {tail.direction: tail.final for tail in delivered.tails}[Direction.EGRESS]
+            got = delivered.stream(connection, Direction.EGRESS).delivered()
+            (kept,) = server.conversations
+            assert last.offset == len(kept.received)
+            assert last.lost.total() == last.offset - got > 0
+
+
+async def test_a_killed_process_closes_its_connections(tmp_path: Path) -> None:
+    with peer(tmp_path) as server:
+        async with capturing.capturing(tmp_path) as capture:
+            with server.client("11:13") as client:
+                client.process.kill()
+            delivered = await capture.tick()
+            (connection,) = delivered.of(client.pid)
+            await until(lambda: connection in delivered.closed)
+            closed = delivered.closed[connection]
+            assert closed.reason == "exited"
+            assert (closed.egress.offset, closed.ingress.offset) == (17, 13)
+            assert missing(delivered, connection) == (0, 0)
+
+
+async def test_sigterm_ends_it_soon_with_a_last_word_to_every_shard(tmp_path: Path) -> None:
+    with peer(tmp_path) as server:
+        async with capturing.capturing(tmp_path) as capture:
+            with server.client("11:13") as client:
+                assert await capture.terminate() < 5
+                delivered = capture.delivered
+                await until(lambda: sum(head.final for head in delivered.last_heads()) == 16)
+                assert delivered.seen() == delivered.delivered() > 0
+                client.ask("1:1")
+
+
+async def test_after_kill_9_no_probe_remains_and_the_workload_lives(tmp_path: Path) -> None:
+    with peer(tmp_path) as server, server.client("1:1") as client:
+        library = mapped_libssl(client.pid)
+        wanted = capturing.targets(library)
+        (site,) = [one.sites[0] for one in wanted.targets if same(one, library)]
+        async with capturing.capturing(tmp_path, wanted) as capture:
+            assert byte_at(client.pid, library, site.offset) == BREAKPOINT
+            capture.kill()
+            await until(lambda: byte_at(client.pid, library, site.offset) != BREAKPOINT)
+            client.ask("100:100")
+
+
+def same(target: Target, path: str) -> bool:
+    return target.identity.inode == Path(path).stat().st_ino
+
+
+def mapped_libssl(pid: int) -> str:
+    words = Path(f"/proc/{pid}/maps").read_text().split()
+    return next(word for word in words if "libssl.so" in word)
+
+
+def byte_at(pid: int, file: str, offset: int) -> int:
+    """The byte of `file` at `offset` as the process has it in its memory: int3 where probed."""
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        span, mode, start, *rest = line.split(maxsplit=5)
+        if rest and rest[-1] == file and "x" in mode:
+            low, high = (int(part, 16) for part in span.split("-"))
+            address = low + offset - int(start, 16)
+            if low <= address < high:
+                with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+                    memory.seek(address)
+                    return memory.read(1)[0]
+    raise AssertionError(f"{file} is not mapped")
