@@ -13,6 +13,7 @@ from typing import NamedTuple
 PROC = "/proc"
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _MAX_READ = 16 << 20
+_CHUNK = 1 << 14  # procfs gives a page at a time; a larger buffer only costs its allocation
 _GONE = (FileNotFoundError, ProcessLookupError)
 _MAPPING = re.compile(
     rb"^([0-9a-f]+-[0-9a-f]+) [r-][w-]x[sp-] [0-9a-f]+ [0-9a-f]+:[0-9a-f]+ (\d+) +(/.*)$",
@@ -111,7 +112,7 @@ def _read(path: str) -> bytes | None:
 
 def _read_all(descriptor: int) -> bytes:
     parts, size = [], 0
-    while size < _MAX_READ and (part := os.read(descriptor, 1 << 17)):
+    while size < _MAX_READ and (part := os.read(descriptor, _CHUNK)):
         parts.append(part)
         size += len(part)
     return b"".join(parts)

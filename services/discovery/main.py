@@ -16,10 +16,11 @@ from nats.aio.msg import Msg
 
 from services import runtime, subjects
 from services.bus import Outgoing
-from services.discovery import inventory, system
+from services.discovery import inventory
 from services.discovery.files import Files
 from services.discovery.processes import Scan, standing
 from services.discovery.settings import Settings
+from services.discovery.system import SystemLibraries
 from services.messages import ServiceLedger, Targets
 from services.runtime import Runtime
 
@@ -36,13 +37,14 @@ class Discovery:
 
     def __post_init__(self) -> None:
         self._scan = Scan(self.files)
+        self._system = SystemLibraries()
 
     def look(self) -> Targets:
         """Blocking: the node's state now."""
         begun = time.thread_time_ns()
         paths = [*self.settings.files]
         if self.settings.system_libraries:
-            paths += system.libssl_paths()
+            paths += self._system.libssl_paths()
         state = inventory.targets(
             self.settings.node, time.time_ns(), standing(self.files, paths), self._scan.look()
         )

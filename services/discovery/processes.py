@@ -10,9 +10,10 @@ import os
 from collections.abc import Iterable, Iterator
 
 from services import procfs
-from services.discovery import libraries, reaching, system
+from services.discovery import libraries, reaching
 from services.discovery.files import Files
 from services.discovery.inventory import Reach, Seen, targets
+from services.discovery.system import SystemLibraries
 from services.messages import Target
 
 
@@ -71,4 +72,4 @@ def standing(files: Files, paths: Iterable[str]) -> list[Reach]:
 
 def system_targets() -> tuple[Target, ...]:
     """The targets of this host's own libssl, without looking at any process."""
-    return targets("", 0, standing(Files(), system.libssl_paths()), ()).targets
+    return targets("", 0, standing(Files(), SystemLibraries().libssl_paths()), ()).targets

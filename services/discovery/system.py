@@ -16,11 +16,28 @@ _MAX_DIRECTORIES = 256
 _MAX_ENTRIES = 1 << 16
 
 
-def libssl_paths() -> list[str]:
-    """Paths of the host's libssl files, links resolved, each once."""
-    directories = dict.fromkeys(os.path.realpath(d) for d in _directories())
-    found = dict.fromkeys(os.path.realpath(p) for d in directories for p in _in(d))
-    return [path for path in found if os.path.isfile(path)]
+class SystemLibraries:
+    """A directory is listed again when it has changed."""
+
+    def __init__(self) -> None:
+        self._listed: dict[str, tuple[int, list[str]]] = {}
+
+    def libssl_paths(self) -> list[str]:
+        """Paths of the host's libssl files, links resolved, each once."""
+        directories = dict.fromkeys(os.path.realpath(d) for d in _directories())
+        found = dict.fromkeys(os.path.realpath(p) for d in directories for p in self._in(d))
+        return [path for path in found if os.path.isfile(path)]
+
+    def _in(self, directory: str) -> list[str]:
+        try:
+            changed = os.stat(directory).st_mtime_ns
+            before, paths = self._listed.get(directory, (-1, []))
+            if changed != before:
+                paths = _list(directory)
+                self._listed[directory] = (changed, paths)
+        except OSError:
+            return []
+        return paths
 
 
 def _directories() -> Iterator[str]:
@@ -54,10 +71,7 @@ def _included(pattern: str) -> list[str]:
         return []
 
 
-def _in(directory: str) -> list[str]:
-    try:
-        with os.scandir(directory) as entries:
-            names = [e.name for e, _ in zip(entries, range(_MAX_ENTRIES), strict=False)]
-    except OSError:
-        return []
+def _list(directory: str) -> list[str]:
+    with os.scandir(directory) as entries:
+        names = [entry.name for entry, _ in zip(entries, range(_MAX_ENTRIES), strict=False)]
     return [f"{directory}/{name}" for name in sorted(names) if libraries.is_libssl(name)]

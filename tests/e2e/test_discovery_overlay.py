@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from services.discovery import inventory, system
+from services.discovery import inventory
 from services.discovery.files import Files
 from services.discovery.processes import Scan
+from services.discovery.system import SystemLibraries
 
 # In a mount namespace of its own, as a container is: nothing is left when it ends.
 CONTAINER = """
@@ -35,7 +36,7 @@ sys.stdin.read()
 def image(tmp_path: Path) -> Path:
     (tmp_path / "image").mkdir()
     (tmp_path / "private").mkdir()
-    shutil.copy(system.libssl_paths()[0], tmp_path / "image" / "libssl.so.3")
+    shutil.copy(SystemLibraries().libssl_paths()[0], tmp_path / "image" / "libssl.so.3")
     return tmp_path
 
 

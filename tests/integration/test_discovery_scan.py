@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from services.discovery import system
 from services.discovery.files import Files
 from services.discovery.inventory import Seen
 from services.discovery.processes import Scan
+from services.discovery.system import SystemLibraries
 
 LOADS = (
     "import ctypes, sys; ctypes.CDLL(sys.argv[1]); print('loaded', flush=True); sys.stdin.read()"
@@ -23,7 +23,7 @@ LOADS = (
 
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
-    if not (paths := system.libssl_paths()):
+    if not (paths := SystemLibraries().libssl_paths()):
         pytest.skip("no libssl on this host")
     copy = tmp_path / "libssl.so.3"
     shutil.copy(paths[0], copy)
