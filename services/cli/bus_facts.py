@@ -4,40 +4,65 @@ from __future__ import annotations
 
 import nats.errors
 from nats.aio.client import Client
-from nats.js.api import StorageType
-from nats.js.errors import Error, NotFoundError, ServiceUnavailableError
+from nats.js.api import StorageType, StreamConfig
+from nats.js.errors import APIError, Error, NotFoundError, ServiceUnavailableError
 
-from services.cli.checks import BusFacts
+from services.cli.checks import MIB, BusFacts
 from services.cli.reading import reader
 from services.streams import STREAMS
+
+_TRIAL = "PLAINWIRE_DOCTOR"
 
 
 async def ask(nats_url: str | None, config: str | None) -> BusFacts:
     """Raises Failure where nobody answers, or refuses."""
     async with reader(nats_url, config) as client:
         url = client.connected_url.netloc.rpartition("@")[2] if client.connected_url else ""
-        version = str(client.connected_server_version)
+        found = client.connected_server_version
+        version = f"{found.major}.{found.minor}.{found.patch}"
         try:
-            account = await client.jetstream().account_info()
+            await client.jetstream().account_info()
         except ServiceUnavailableError:
             return BusFacts(url=url, version=version)
         except (Error, nats.errors.Error) as error:
             problem = f"JetStream on {url} does not answer ({type(error).__name__}); is it on?"
             return BusFacts(url=url, problem=problem)
         missing = await _missing(client)
+        wanted = [s for s in STREAMS if s.name in missing and _in_memory(s.storage)]
+        needed = sum(stream.max_bytes for stream in wanted)
         return BusFacts(
             url=url,
             version=version,
             jetstream=True,
-            memory_limit=account.limits.max_memory,
-            memory_used=account.memory,
+            memory=await _memory(client, needed),
             missing=tuple(missing),
-            needed=sum(s.max_bytes for s in STREAMS if s.name in missing and _in_memory(s.storage)),
+            needed=needed,
         )
 
 
 def _in_memory(storage: StorageType) -> bool:
     return storage is StorageType.MEMORY
+
+
+async def _memory(client: Client, needed: int) -> int:
+    """How much of `needed` the server would reserve. Only asking for it tells: the account's limit
+    is not the server's. The stream that asks is deleted at once."""
+    size = needed
+    while size >= MIB:
+        asking = StreamConfig(
+            name=_TRIAL,
+            subjects=["plainwire.doctor"],
+            storage=StorageType.MEMORY,
+            max_bytes=size,
+        )
+        try:
+            await client.jetstream().add_stream(asking)
+        except APIError:
+            size //= 2
+            continue
+        await client.jetstream().delete_stream(_TRIAL)
+        return size
+    return 0
 
 
 async def _missing(client: Client) -> list[str]:

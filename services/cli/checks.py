@@ -25,8 +25,7 @@ class BusFacts(Struct, frozen=True, kw_only=True):
     problem: str = ""
     version: str = ""
     jetstream: bool = False
-    memory_limit: int = -1  # bytes of the account; -1: none
-    memory_used: int = 0
+    memory: int = 0  # bytes that the server gives a memory stream, as far as they were asked for
     missing: tuple[str, ...] = ()  # streams not declared yet
     needed: int = 0  # bytes of memory that those want
 
@@ -179,13 +178,13 @@ def bus_memory(facts: Facts) -> Finding | None:
         return None
     if not found.missing:
         return Finding("ok", "bus memory", "all streams are declared")
-    free = found.memory_limit - found.memory_used
-    if found.memory_limit < 0 or free >= found.needed:
+    if found.memory >= found.needed:
         return Finding("ok", "bus memory", f"{found.needed // MIB} MiB for streams to be made")
-    level: Level = "warn" if free >= found.needed // 8 else "fail"
+    level: Level = "warn" if found.memory >= found.needed // 8 else "fail"
+    streams = ", ".join(found.missing)
     return Finding(
         level, "bus memory",
-        f"{free // MIB} MiB free, {', '.join(found.missing)} want {found.needed // MIB} MiB",
+        f"{found.memory // MIB} MiB free, {streams} want {found.needed // MIB} MiB",
         "raise jetstream max_memory_store; with less, shorter outages lose data",
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 
 from services import bus as buses
@@ -32,6 +33,8 @@ class Observer:
     async def connect(settings: SharedSettings) -> Observer:
         """Raises Failure."""
         harden()  # what is read here is plaintext, redacted or not
+        logging.getLogger("plainwire").propagate = False  # what a user should know, we say
+        logging.getLogger("plainwire").addHandler(logging.NullHandler())
         try:
             return Observer(await buses.connect(settings, "cli", Telemetry()), settings.node)
         except BusError as error:
