@@ -16,7 +16,6 @@ from services.messages import (
     KERNEL_LOSS_REASONS,
     AnyFrame,
     BytesLedger,
-    Direction,
     FrameBatch,
     Position,
     RawHead,
@@ -25,10 +24,10 @@ from services.messages import (
     UnknownInterval,
     raw_id,
 )
-from services.parse import tracker
+from services.parse import connections, patience, tracker
+from services.parse.connections import Moment, Table
 from services.parse.emission import Emission, add_counts
 from services.parse.limits import Limits
-from services.parse.tracker import Moment, Table
 from services.records import Record
 
 _MAX_UNKNOWN = 100
@@ -100,8 +99,8 @@ def receive(state: ShardState, head: RawHead, records: list[Record]) -> list[Fra
 
 
 def ledger(state: ShardState) -> BytesLedger:
-    """seen == parsed + opaque + gaps + shed + in_flight: what is in flight is what the parsers and
-    the reassembly hold, and what the kernel tells of that has not arrived."""
+    """seen == parsed + opaque + gaps + shed + in_flight: in flight is what the parsers hold, and
+    what the kernel tells of that was not given to them and is not declared missing."""
     sums, nodes = state.sums, state.nodes.values()
     gaps = {reason: size for reason, size in sums.gaps.items() if reason != "shed"}
     return BytesLedger(
@@ -189,7 +188,7 @@ def _fold(
     _read(state, head, records, moment, out)
     if head.final:
         _end_connections(state, head.node, moment, out)
-    tracker.limit(state.table, moment, out)
+    patience.limit(state.table, moment, out)
     out.flush()
     out.emit(
         TickFrame(
@@ -217,25 +216,25 @@ def _read(
     state: ShardState, head: RawHead, records: list[Record], moment: Moment, out: Emission
 ) -> None:
     table, inputs = state.table, state.inputs
-    connections = table.connections
+    known = table.connections
     for opened in head.opened:
-        tracker.open(table, opened, moment, out).last_input = inputs
+        connections.open(table, opened, moment, out).last_input = inputs
     for record in sorted(records, key=_by_time):  # what one direction answers comes after it
-        connection = connections.get(record.connection) or tracker.find(
+        connection = known.get(record.connection) or connections.find(
             table, record.connection, moment, out
         )
+        if connection is None:
+            out.count("late_bytes", len(record.payload))
+            continue
         connection.last_input = inputs
         out.connection = record.connection
         out.time_ns = record.boot_ns + connection.anchor_ns
         tracker.receive(table, connection, record, out)
     for tail in head.tails:
-        connection = tracker.find(table, tail.connection, moment, out)
-        egress = tail.final if tail.direction == Direction.EGRESS else None
-        ingress = tail.final if tail.direction == Direction.INGRESS else None
-        tracker.mark(table, connection, (egress, ingress), moment, out)
+        tracker.tail(table, tail, moment, out)
     for closed in head.closed:
         tracker.close(table, closed, moment, out)
-    tracker.settle(table, moment, out)
+    patience.settle(table, moment, out)
 
 
 def _end_connections(state: ShardState, name: str, moment: Moment, out: Emission) -> None:

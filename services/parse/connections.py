@@ -1,0 +1,155 @@
+"""The connections of a shard as plain data: who owns each, and how far it is read.
+
+Knows how one begins, is named, and is remembered once it is given up; not what it says.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from services.messages import Closed, Losses, Opened, OpenFrame, Source
+from services.parse import reassembly
+from services.parse.dialogue import Dialogue, Undecided
+from services.parse.emission import Emission
+from services.parse.reassembly import Flow
+
+_GENERATION = 1 << 32  # above the stream numbers of a connection, should it be found again
+
+
+class Connection(Struct):
+    id: int
+    node: str
+    source: Source
+    anchor_ns: int
+    flows: tuple[Flow, Flow]
+    dialogue: Dialogue
+    local: str | None = None
+    peer: str | None = None
+    base: int = 0  # of stream numbers: grows each time that the connection was given up
+    last_input: int = 0
+    closing: Closed | None = None
+    gave_up: bool = False  # on bytes that may still come
+
+
+class Tombstone(Struct, array_like=True):
+    """A connection that was given up while it lived, should it be heard of again; or one that was
+    `closed` before all of it had come, so that what comes late is not taken for another."""
+
+    closed: bool
+    source: Source
+    anchor_ns: int
+    nexts: tuple[int, int]
+    losts: tuple[Losses, Losses]
+    base: int
+
+
+class Stuck(Struct, array_like=True):
+    """Waits since `since_ns` (boot time of its node) at these offsets."""
+
+    since_ns: int
+    nexts: tuple[int, int]
+
+
+class Table(Struct):
+    connections: dict[int, Connection] = {}
+    tombstones: dict[int, Tombstone] = {}
+    stuck: dict[int, Stuck] = {}
+    pending_bytes: int = 0
+
+
+class Moment(Struct, frozen=True):
+    """Of the batch in hand: where and when; `reason` is why bytes that don't come are missing."""
+
+    node: str
+    boot_ns: int
+    anchor_ns: int
+    patience_ns: int
+    reason: str
+
+
+def open(table: Table, opened: Opened, moment: Moment, out: Emission) -> Connection:
+    """A connection may be named again: with what is known of it by now."""
+    found = table.connections.get(opened.connection)
+    if found is None:
+        found = _begin(table, opened, moment)
+    elif (found.source, found.local, found.peer) == (opened.source, opened.local, opened.peer):
+        return found
+    found.source, found.local, found.peer = opened.source, opened.local, opened.peer
+    out.emit(
+        OpenFrame(
+            connection=found.id,
+            time_ns=opened.first_boot_ns + found.anchor_ns,
+            source=opened.source,
+            mid_connection=opened.mid_connection,
+            local=opened.local,
+            peer=opened.peer,
+        ),
+        1024,
+    )
+    return found
+
+
+def find(table: Table, number: int, moment: Moment, out: Emission) -> Connection | None:
+    """None for one that is closed. One that was never named, because that batch is lost, belongs to
+    an unknown workload."""
+    found = table.connections.get(number)
+    if found is not None:
+        return found
+    buried = table.tombstones.get(number)
+    if buried is not None and buried.closed:
+        return None
+    source = (
+        buried.source
+        if buried
+        else Source(node=moment.node, namespace="unknown", workload="unknown")
+    )
+    out.count("connections_found_again" if buried else "connections_never_named")
+    unnamed = Opened(
+        connection=number, source=source, first_boot_ns=moment.boot_ns, mid_connection=True
+    )
+    return open(table, unnamed, moment, out)
+
+
+def bury(table: Table, connection: Connection, out: Emission, *, closed: bool) -> None:
+    egress, ingress = connection.flows
+    table.tombstones[connection.id] = Tombstone(
+        closed,
+        connection.source,
+        connection.anchor_ns,
+        nexts(connection),
+        (egress.lost, ingress.lost),
+        connection.base,
+    )
+    if len(table.tombstones) > out.limits.tombstones:
+        del table.tombstones[next(iter(table.tombstones))]
+        out.count("tombstones_dropped")
+
+
+def waits(connection: Connection) -> bool:
+    """For bytes that the kernel has told of."""
+    return any(reassembly.waits(flow) for flow in connection.flows)
+
+
+def nexts(connection: Connection) -> tuple[int, int]:
+    """The offsets up to which egress and ingress are read."""
+    egress, ingress = connection.flows
+    return egress.next, ingress.next
+
+
+def _begin(table: Table, opened: Opened, moment: Moment) -> Connection:
+    buried = table.tombstones.pop(opened.connection, None)
+    connection = Connection(
+        id=opened.connection,
+        node=moment.node,
+        source=opened.source,
+        anchor_ns=moment.anchor_ns,
+        flows=(Flow(), Flow()),
+        dialogue=Undecided(joined=opened.mid_connection),
+    )
+    if buried is not None:
+        connection.anchor_ns, connection.base = buried.anchor_ns, buried.base + _GENERATION
+        connection.dialogue = Undecided(joined=True, base=connection.base)
+        for flow, offset, lost in zip(connection.flows, buried.nexts, buried.losts, strict=True):
+            flow.next, flow.lost = offset, lost
+    table.connections[connection.id] = connection
+    return connection

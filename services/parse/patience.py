@@ -1,0 +1,73 @@
+"""How long a shard waits: for bytes under way, for the request of a response, for idle connections.
+
+Time is the watermark of each node's batches, so that a replay waits as long.
+"""
+
+from __future__ import annotations
+
+from heapq import nsmallest
+
+from services.parse import dialogue, tracker
+from services.parse.connections import Connection, Moment, Stuck, Table, nexts, waits
+from services.parse.emission import Emission
+
+_EVICT_MORE = 64  # at a time, so that a full table is not searched for each connection
+
+
+def settle(table: Table, moment: Moment, out: Emission) -> None:
+    """Once a batch: ends what waited too long, and begins to count for what waits from now on."""
+    for number in out.waiting:
+        _watch(table, number, moment)
+    for number, stuck in tuple(table.stuck.items()):
+        connection = table.connections.get(number)
+        if connection is None:
+            del table.stuck[number]
+        elif connection.node == moment.node:
+            _settle(table, connection, stuck, moment, out)
+    while table.pending_bytes > out.limits.shard_pending and table.stuck:
+        connection = table.connections[next(iter(table.stuck))]
+        out.count("pending_overflows")
+        out.connection = connection.id
+        tracker.give_up_all(table, connection, "buffer_full", out)
+        del table.stuck[connection.id]
+
+
+def limit(table: Table, moment: Moment, out: Emission) -> None:
+    """Gives up the connections that were idle for longest, beyond the limit."""
+    excess = len(table.connections) - out.limits.connections
+    if excess <= 0:
+        return
+    idle = nsmallest(
+        excess + min(_EVICT_MORE, out.limits.connections // 16),
+        table.connections.values(),
+        key=lambda connection: connection.last_input,
+    )
+    for connection in idle:
+        tracker.end(table, connection, "evicted", moment, out)
+        out.count("connections_evicted")
+
+
+def _watch(table: Table, number: int, moment: Moment) -> None:
+    connection = table.connections.get(number)
+    if connection is not None and number not in table.stuck:
+        table.stuck[number] = Stuck(moment.boot_ns, nexts(connection))
+
+
+def _settle(
+    table: Table, connection: Connection, stuck: Stuck, moment: Moment, out: Emission
+) -> None:
+    owes = waits(connection)
+    if not owes and connection.closing is not None:
+        out.connection = connection.id
+        tracker.finish(table, connection, connection.closing.reason, out)
+    elif not owes and not dialogue.awaits_request(connection.dialogue):
+        del table.stuck[connection.id]
+    elif stuck.nexts != nexts(connection):
+        table.stuck[connection.id] = Stuck(moment.boot_ns, nexts(connection))
+    elif owes and moment.boot_ns - stuck.since_ns >= moment.patience_ns:
+        out.connection, out.time_ns = connection.id, moment.boot_ns + connection.anchor_ns
+        tracker.give_up_all(table, connection, moment.reason, out)
+    elif not owes and moment.boot_ns - stuck.since_ns >= out.limits.request_ns:
+        out.connection, out.time_ns = connection.id, moment.boot_ns + connection.anchor_ns
+        dialogue.stop_waiting(connection.dialogue, out)
+        del table.stuck[connection.id]

@@ -1,0 +1,255 @@
+"""What holds for any traffic: however it is cut, ordered, lost, mangled, restored in between."""
+
+from __future__ import annotations
+
+import hpack as reference
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.messages import AnyFrame, BodyFrame, Direction, EndFrame, GapFrame, Opened
+from services.parse import dialogue, shard
+from services.parse.limits import Limits
+from services.parse.shard import ShardState
+from services.records import Record
+from tests.support.wire import (
+    CONNECTION,
+    EGRESS,
+    INGRESS,
+    Kernel,
+    assert_exact,
+    converse,
+    cut_at,
+    joined_bodies,
+    restored,
+)
+
+_TOKENS = st.text("abcXYZ-", min_size=1, max_size=8)
+_BODIES = st.binary(max_size=300)
+
+
+def _chunked(body: bytes, size: int) -> bytes:
+    chunks = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"".join(b"%x;e\r\n%s\r\n" % (len(c), c) for c in chunks) + b"0\r\nT: 1\r\n\r\n"
+
+
+@st.composite
+def http1_messages(draw: st.DrawFn, first: str) -> bytes:
+    headers = "".join(f"{name}: {value}\r\n" for name, value in draw(
+        st.lists(st.tuples(_TOKENS, _TOKENS), max_size=3)))  # fmt: skip
+    body = draw(_BODIES)
+    if draw(st.booleans()):
+        framing, sent = "Transfer-Encoding: chunked\r\n", _chunked(body, draw(st.integers(1, 99)))
+    else:
+        framing, sent = f"Content-Length: {len(body)}\r\n", body
+    return f"{first}\r\n{headers}{framing}\r\n".encode() + sent
+
+
+@st.composite
+def http1_transcripts(draw: st.DrawFn) -> list[tuple[Direction, bytes]]:
+    transcript = []
+    for _ in range(draw(st.integers(1, 3))):
+        pipelined = draw(st.integers(1, 2))
+        for _ in range(pipelined):
+            transcript.append((EGRESS, draw(http1_messages("POST /p?q HTTP/1.1"))))
+        for _ in range(pipelined):
+            transcript.append((INGRESS, draw(http1_messages("HTTP/1.1 200 OK"))))
+    return transcript
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + payload
+
+
+def _h2_message(peer: reference.Encoder, fields: list[tuple[str, str]], stream: int,
+                body: bytes) -> bytes:  # fmt: skip
+    block = peer.encode(fields)
+    return (
+        _frame(1, 0, stream, block[:3])
+        + _frame(9, 4, stream, block[3:])
+        + _frame(0, 8, stream, b"\x02" + body + bytes(2))
+        + _frame(0, 1, stream, body)
+    )
+
+
+@st.composite
+def http2_transcripts(draw: st.DrawFn) -> list[tuple[Direction, bytes]]:
+    client, server = reference.Encoder(), reference.Encoder()
+    transcript = [(EGRESS, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b""))]
+    transcript.append((INGRESS, _frame(4, 0, 0, b"") + _frame(4, 1, 0, b"")))
+    for stream in range(1, 2 * draw(st.integers(1, 4)), 2):
+        path, value = f"/{draw(_TOKENS)}", draw(_TOKENS)
+        request = [(":method", "PUT"), (":path", path), ("x-value", value)]
+        transcript.append((EGRESS, _h2_message(client, request, stream, draw(_BODIES))))
+        response = [(":status", "200"), ("x-value", value)]
+        transcript.append((INGRESS, _h2_message(server, response, stream, draw(_BODIES))))
+    return transcript
+
+
+TRANSCRIPTS = http1_transcripts() | http2_transcripts()
+SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=40)
+
+
+def _cut(transcript: list[tuple[Direction, bytes]], sizes: list[int]) -> list[object]:
+    return [(direction, cut_at(data, sizes)) for direction, data in transcript]
+
+
+@given(TRANSCRIPTS, SIZES)
+def test_any_split_gives_the_same_frames(transcript, sizes):
+    whole = converse(transcript, joined=False, limits=None)
+    assert converse(_cut(transcript, sizes), joined=False, limits=None) == whole
+
+
+def _read(records: list[Record], kernel: Kernel) -> list[AnyFrame]:
+    frames = kernel.batch(opened=(Opened(
+        connection=CONNECTION, source=kernel.opened().source, first_boot_ns=1),))  # fmt: skip
+    return frames + kernel.batch(*records) + kernel.batch(closed=(kernel.closed(),))
+
+
+@given(TRANSCRIPTS, st.randoms(use_true_random=False))
+def test_any_order_of_arrival_gives_the_same_frames(transcript, random):
+    """Within a batch: the kernel's times and offsets tell what came first."""
+    kernel = Kernel()
+    records = [kernel.record(direction, data) for direction, data in transcript]
+    ordered = _read(records, kernel)
+    other = Kernel()
+    shuffled = [other.record(direction, data) for direction, data in transcript]
+    random.shuffle(shuffled)
+    assert _read(shuffled, other) == ordered
+
+
+@given(TRANSCRIPTS, st.randoms(use_true_random=False))
+def test_records_may_arrive_in_any_batch(transcript, random):
+    """As after a busy ring: whole exchanges come out, and in the end nothing is in flight."""
+    kernel = Kernel()
+    records = [kernel.record(direction, data) for direction, data in transcript]
+    random.shuffle(records)
+    frames = kernel.batch(opened=(kernel.opened(),))
+    for record in records:
+        frames += kernel.batch(record)
+    frames += kernel.batch(closed=(kernel.closed(),))
+    assert_exact(kernel.state)
+    assert shard.ledger(kernel.state).in_flight == 0
+    assert not shard.ledger(kernel.state).gaps
+    sides = [frame.side for frame in frames if isinstance(frame, EndFrame)]
+    assert sides.count("request") == sides.count("response") > 0
+
+
+@given(TRANSCRIPTS, SIZES, st.data())
+def test_restoring_the_state_anywhere_changes_nothing(transcript, sizes, data):
+    plain, restarted = Kernel(), Kernel()
+    for kernel in (plain, restarted):
+        kernel.batch(opened=(kernel.opened(),))
+    for direction, piece in [(d, p) for d, whole in transcript for p in cut_at(whole, sizes)]:
+        records = [kernel.record(direction, piece) for kernel in (plain, restarted)]
+        if data.draw(st.booleans()):
+            restarted.state = restored(restarted.state)
+        assert plain.batch(records[0]) == restarted.batch(records[1])
+    assert restored(plain.state) == restarted.state
+    assert plain.tick(20) == restarted.tick(20)
+
+
+@st.composite
+def mangled(draw: st.DrawFn) -> list[tuple[Direction, bytes]]:
+    transcript = draw(TRANSCRIPTS)
+    found = []
+    for direction, data in transcript:
+        changed = bytearray(data)
+        for _ in range(draw(st.integers(0, 3))):
+            at = draw(st.integers(0, len(changed)))
+            changed[at : at + draw(st.integers(0, 5))] = draw(st.binary(max_size=5))
+        found.append((direction, bytes(changed)))
+    return found
+
+
+@given(mangled() | st.lists(st.tuples(st.sampled_from(Direction), st.binary(max_size=80))), SIZES)
+def test_mangled_bytes_never_raise_and_never_outgrow_the_limits(transcript, sizes):
+    kernel = Kernel(ShardState(shard=0, limits=Limits(head=300, body=50, streams=3, waiting=2)))
+    kernel.batch(opened=(kernel.opened(),))
+    for direction, piece in [(d, p) for d, whole in transcript for p in cut_at(whole, sizes)]:
+        frames = kernel.batch(kernel.record(direction, piece))
+        assert all(
+            f.offset + len(f.data) <= 50 for f in frames if isinstance(f, BodyFrame) and f.data
+        )
+        assert_exact(kernel.state)
+        for connection in kernel.state.table.connections.values():
+            assert dialogue.held(connection.dialogue) < 40_000
+    kernel.tick(2)
+    kernel.batch(closed=(kernel.closed(),))
+    assert_exact(kernel.state)
+    assert shard.ledger(kernel.state).in_flight == 0
+
+
+class _Fate(msgspec.Struct):
+    """What becomes of a piece: delivered, late, lost in the kernel, or with a whole batch."""
+
+    kind: str
+
+
+FATES = st.sampled_from(["now", "now", "now", "later", "lost", "batch_lost"])
+
+
+@given(TRANSCRIPTS, SIZES, st.data())
+def test_the_ledger_is_exact_under_any_loss(transcript, sizes, data):
+    kernel, later = Kernel(), []
+    frames = kernel.batch(opened=(kernel.opened(),))
+    for direction, piece in [(d, p) for d, whole in transcript for p in cut_at(whole, sizes)]:
+        fate = data.draw(FATES)
+        if fate == "lost":
+            kernel.lose(
+                direction, len(piece), reason=data.draw(st.sampled_from(["ring_full", "shed"]))
+            )
+        elif fate == "later":
+            later.append(kernel.record(direction, piece))
+        elif fate == "batch_lost":
+            kernel.record(direction, piece)
+            kernel.head()
+        else:
+            frames += kernel.batch(kernel.record(direction, piece))
+            frames += kernel.batch(*later) if data.draw(st.booleans()) else []
+            later = [] if frames and kernel.state.counters.get("x") else later
+        assert_exact(kernel.state)
+    frames += kernel.tick(data.draw(st.integers(0, 15)))
+    frames += kernel.batch(*later, closed=(kernel.closed(),))
+    frames += kernel.tick(20) + kernel.tick(20)
+    assert_exact(kernel.state)
+    sums = shard.ledger(kernel.state)
+    assert (sums.in_flight, sums.seen) == (0, kernel.seen)
+    _joins_nothing_across_a_gap(frames)
+
+
+def _joins_nothing_across_a_gap(frames: list[AnyFrame]) -> None:
+    """Body pieces of a side neither overlap nor cover a gap."""
+    ends: dict[tuple[int, str], int] = {}
+    for frame in joined_bodies(frames):
+        if isinstance(frame, GapFrame) and frame.part.endswith(".body"):
+            key = (frame.stream or 0, frame.part.removesuffix(".body"))
+        elif isinstance(frame, BodyFrame):
+            key = (frame.stream, frame.side)
+        else:
+            continue
+        size = frame.bytes if isinstance(frame, GapFrame) else frame.size
+        assert frame.offset >= ends.get(key, 0)
+        ends[key] = frame.offset + size
+
+
+@given(http1_transcripts(), st.integers(0, 2000), st.integers(1, 200))
+def test_content_after_a_gap_is_the_senders(transcript, at, size):
+    """One gap in the requests: every body byte that is told stands where the sender put it."""
+    sent = b"".join(data for direction, data in transcript if direction == EGRESS)
+    whole = [
+        frame for frame in converse([(EGRESS, sent)], joined=False, limits=None)
+        if isinstance(frame, BodyFrame)
+    ]  # fmt: skip
+    bodies = {frame.stream: frame.data for frame in whole}
+    kernel = Kernel()
+    kernel.batch(opened=(kernel.opened(),))
+    frames = kernel.batch(kernel.record(EGRESS, sent[:at])) if sent[:at] else []
+    kernel.lose(EGRESS, len(sent[at : at + size]))
+    if sent[at + size :]:
+        frames += kernel.batch(kernel.record(EGRESS, sent[at + size :]))
+    lost_heads = any(isinstance(f, GapFrame) and not f.part.endswith(".body") for f in frames)
+    for frame in frames:
+        if isinstance(frame, BodyFrame) and not lost_heads:
+            stop = frame.offset + frame.size
+            assert bodies[frame.stream][frame.offset : stop] == frame.data
