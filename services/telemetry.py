@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Link
 
 TRACEPARENT = "traceparent"
+EXPORT_WITHIN = 2.0  # seconds
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _SYSTEM = {"messaging.system": "nats"}
 
@@ -117,7 +118,9 @@ def start(service: str, node: str, version: str) -> Telemetry:
         }
     )
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    # A receiver that does not answer must not hold up a service that is told to stop.
+    timeout = min(EXPORT_WITHIN, float(os.environ.get("OTEL_EXPORTER_OTLP_TIMEOUT", "inf")))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=timeout)))
     return Tracing(provider)
 
 

@@ -195,7 +195,7 @@ async def test_a_witness_too_large_for_the_bus_is_stored_with_less_body(
 
 
 # Nobody listens at this endpoint.
-DEAF = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
+DEAF = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 
 
 @pytest.mark.parametrize("settings", [{}, DEAF], ids=["no telemetry", "deaf telemetry"])
