@@ -16,10 +16,11 @@ _TRIAL = "PLAINWIRE_DOCTOR"
 
 async def ask(nats_url: str | None, config: str | None) -> BusFacts:
     """Raises Failure where nobody answers, or refuses."""
-    async with reader(nats_url, config) as client:
+    async with reader(nats_url, config) as found:
+        client = found.client
         url = client.connected_url.netloc.rpartition("@")[2] if client.connected_url else ""
-        found = client.connected_server_version
-        version = f"{found.major}.{found.minor}.{found.patch}"
+        server = client.connected_server_version
+        version = f"{server.major}.{server.minor}.{server.patch}"
         try:
             await client.jetstream().account_info()
         except ServiceUnavailableError:

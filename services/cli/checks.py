@@ -13,6 +13,7 @@ from services.cli.permission import NEEDED, lacking
 Level = Literal["ok", "warn", "fail"]
 OLDEST_KERNEL = (5, 8)  # ring buffers, CAP_BPF
 OLDEST_NATS = (2, 9)
+LEAST_MEMLOCK = 64 << 20  # rings and maps, before 5.11
 # (first, last, what is wrong): kernels on which uprobes or ring buffers are known to misbehave.
 BAD_KERNELS: tuple[tuple[tuple[int, ...], tuple[int, ...], str], ...] = ()
 MIB = 1 << 20
@@ -46,6 +47,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     first_pid_namespace: bool
     lockdown: str
     libssl: tuple[str, ...]
+    memlock: int  # bytes; -1: unlimited
     bus: BusFacts | None = None
 
 
@@ -130,6 +132,15 @@ def lockdown(facts: Facts) -> Finding:
     )  # fmt: skip
 
 
+def memlock(facts: Facts) -> Finding | None:
+    """From 5.11 on BPF memory is charged to the cgroup instead."""
+    if numbers(facts.kernel)[:2] >= (5, 11) or not 0 <= facts.memlock < LEAST_MEMLOCK:
+        return None
+    return Finding(
+        "fail", "locked memory", f"{facts.memlock // MIB} MiB may be locked", "ulimit -l unlimited"
+    )
+
+
 def pid_namespace(facts: Facts) -> Finding:
     if facts.first_pid_namespace:
         return Finding("ok", "PID namespace", "the host's")
@@ -199,6 +210,7 @@ CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
     tracefs,
     uprobes,
     lockdown,
+    memlock,
     pid_namespace,
     libraries,
     nats_server,

@@ -31,23 +31,19 @@ def as_line(payload: bytes) -> bytes:
 
 
 class Feed:
-    """`witnesses` counts exchanges, not parts."""
+    """`witnesses` counts exchanges: further parts of one are not counted."""
 
     def __init__(self, bus: Bus, output: Output, render: Render) -> None:
         self._bus, self._output, self._render = bus, output, render
         self._sequence, self._advanced = 0, asyncio.Event()
-        self._ids: set[str] = set()
-
-    @property
-    def witnesses(self) -> int:
-        return len(self._ids)
+        self.witnesses = 0
 
     async def run(self, after: int = 0) -> None:
         """For ever; `after` is the stream sequence of the last witness that is none of ours."""
         async for incoming in self._bus.cursor(subjects.WITNESSES, _STORED):
             if incoming.sequence > after:
                 self._output.line(self._render(incoming.payload))
-                self._ids.add(incoming.message_id.rpartition("/")[0])
+                self.witnesses += incoming.message_id.endswith("/1")
             self._sequence = incoming.sequence
             self._advanced.set()
             self._advanced = asyncio.Event()

@@ -11,6 +11,7 @@ from argparse import Namespace
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import nats.errors
@@ -37,11 +38,13 @@ SILENT_AFTER = 300.0  # seconds without a word: the node is probably gone
 
 
 def run(given: Namespace) -> int:
-    commands = {"tap": tap.run, "coverage": _coverage, "ledger": _ledger}
+    commands = {"coverage": _coverage, "ledger": _ledger}
 
     async def connected() -> int:
-        async with reader(given.nats, given.config) as client:
-            return await commands[given.command](client, given)
+        async with reader(given.nats, given.config) as found:
+            if given.command == "tap":
+                return await tap.run(found.client, found.gone, given)
+            return await commands[given.command](found.client, given)
 
     try:
         return asyncio.run(connected())
@@ -50,14 +53,23 @@ def run(given: Namespace) -> int:
 
 
 @asynccontextmanager
-async def reader(nats_url: str | None, config: str | None) -> AsyncIterator[Client]:
+async def reader(nats_url: str | None, config: str | None) -> AsyncIterator[Reader]:
     """Connected to --nats, PLAINWIRE_NATS_URL or a running `plainwire up`. Raises Failure."""
     url, token = _where(nats_url, config)
-    client = Client()
+    client, gone = Client(), asyncio.Event()
+
+    async def closed() -> None:
+        gone.set()
+
     try:
         async with asyncio.timeout(CONNECT_WITHIN):
             await client.connect(
-                url, name="plainwire-cli", token=token, allow_reconnect=False, error_cb=_ignore
+                url,
+                name="plainwire-cli",
+                token=token,
+                allow_reconnect=False,
+                error_cb=_ignore,
+                closed_cb=closed,
             )
     except nats.errors.Error as error:
         raise Failure(_refusal(url, error)) from None
@@ -66,9 +78,16 @@ async def reader(nats_url: str | None, config: str | None) -> AsyncIterator[Clie
             f"no NATS server answers at {_host(url)}; start `plainwire up`, or name one by --nats"
         ) from None
     try:
-        yield client
+        yield Reader(client, gone)
     finally:
         await client.close()
+
+
+class Reader(NamedTuple):
+    """`gone` is set when the server has closed the connection."""
+
+    client: Client
+    gone: asyncio.Event
 
 
 async def _ignore(_: Exception) -> None:

@@ -15,20 +15,26 @@ from services.cli.errors import Failure
 from services.cli.filtering import Filter
 from services.cli.objects import as_object
 from services.cli.rendering import safe_json
+from services.cli.tasks import race
 from services.subjects import token
 
 LAST_SEQUENCE, SEQUENCE = "Nats-Last-Sequence", "Nats-Sequence"
 
 
-async def run(client: Client, given: Namespace) -> int:
+async def run(client: Client, gone: asyncio.Event, given: Namespace) -> int:
     wanted = Filter.of(given)
     if wanted.restricts and given.what != "witnesses":
         raise Failure(f"a filter on {given.what}: only witnesses have what it asks for", status=2)
     reader = Tap(given, wanted)
     await client.subscribe(_subject(given), cb=reader.receive)
-    await client.flush()
-    await reader.done.wait()
+    await race(_set(reader.done), _set(gone), within=None)
+    if not reader.done.is_set():
+        raise Failure("the bus has gone away; is it still running?")
     return 0
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 def _subject(given: Namespace) -> str:

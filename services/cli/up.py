@@ -17,6 +17,7 @@ from services.cli.service import check_settings
 from services.cli.watch import Watch
 
 if TYPE_CHECKING:
+    from services.cli.embedded import Server
     from services.cli.feed import Feed
     from services.cli.observing import Observer
 
@@ -39,14 +40,30 @@ def run(options: Options) -> int:
             raise Failure(f"--pid {pid}: there is no such process", PLAINWIRE_FAILED)
     output = open_output(options.output, 1)
     context.clear(os.environ)
+    if options.nats:
+        _check_bus(options)
+        settings = msgspec.structs.replace(settings, nats_url=options.nats)
     watch = Watch()
     if options.nats:
-        settings = msgspec.structs.replace(settings, nats_url=options.nats)
         started = host.prepare_on(watch, settings, options.config)
     else:
         started = host.prepare(watch, settings, options.config)
     _start_services(started, options.pids)
     return asyncio.run(_session(options, started, output))
+
+
+def _check_bus(options: Options) -> None:
+    """Before anything is started: the services would try for longer than a user wants to wait."""
+    from services.cli.reading import reader
+
+    async def ask() -> None:
+        async with reader(options.nats, options.config):
+            pass
+
+    try:
+        asyncio.run(ask())
+    except Failure as failure:
+        raise Failure(str(failure), PLAINWIRE_FAILED) from None
 
 
 def _start_services(started: Host, pids: list[int]) -> None:
@@ -78,17 +95,28 @@ async def _session(options: Options, started: Host, output: Output) -> int:
             await started.stop()
 
 
+def _leave_context(server: Server) -> None:
+    other = context.read(os.environ)
+    if other is None:
+        context.write(server, os.environ)
+    else:
+        say(f"other terminals see the `plainwire up` of process {other.pid}, not this one")
+
+
 async def _until_told(options: Options, started: Host, observer: Observer, feed: Feed) -> None:
     from services.cli.feed import last_sequence
-    from services.cli.tasks import beside
+    from services.cli.tasks import beside, race
+
+    async def another_signal() -> None:
+        await started.watch.signals.get()
 
     async def told() -> None:
         await started.watch.signals.get()
-        await observer.drain(feed)
+        await race(observer.drain(feed), another_signal(), within=None)
 
     before = await last_sequence(observer.bus) if options.nats else 0
     if started.server:
-        context.write(started.server, os.environ)
+        _leave_context(started.server)
     say("ready")
     await beside(
         told(), feed.run(before), started.pipeline.keep_alive(), started.fail_if_server_ends()

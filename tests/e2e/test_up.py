@@ -160,7 +160,7 @@ def test_a_killed_up_takes_its_services_along(tmp_path: Path) -> None:
     [
         (["--pid", "4194305"], "there is no such process"),
         (["--pid", "me"], "invalid int value"),
-        (["--nats", "nats://127.0.0.1:1"], "no NATS server answers at nats://127.0.0.1:1"),
+        (["--nats", "nats://127.0.0.1:1"], "no NATS server answers at 127.0.0.1:1"),
         (["--nats", "nats://192.0.2.1:4222"], "neither loopback nor TLS"),
     ],
 )

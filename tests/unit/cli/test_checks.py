@@ -23,6 +23,7 @@ GOOD = Facts(
     nats_version="2.9.10",
     first_pid_namespace=True,
     lockdown="none",
+    memlock=-1,
     libssl=("/usr/lib/x86_64-linux-gnu/libssl.so.3",),
 )
 BUS = BusFacts(url="h:4222", version="2.9.10", jetstream=True, missing=("RAW",), needed=256 * MIB)
@@ -60,6 +61,7 @@ def bus(**changes: object) -> dict[str, object]:
         (bus(memory=MIB), "fail", "bus memory", "1 MiB free, RAW want 256 MiB"),
         (bus(memory=0, missing=()), "ok", "bus memory", "declared"),
         (bus(memory=256 * MIB), "ok", "bus memory", "256 MiB"),
+        ({"kernel": "5.10.0-9", "memlock": 8 * MIB}, "fail", "locked memory", "ulimit -l"),
         ({"tracefs": "mountable"}, "ok", "tracefs", "mounts it for itself"),
     ],
 )
