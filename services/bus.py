@@ -19,7 +19,9 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import (
     APIError,
+    BadRequestError,
     KeyWrongLastSequenceError,
+    NoStreamResponseError,
     NotFoundError,
     ServiceUnavailableError,
 )
@@ -38,6 +40,8 @@ __all__ = ["Bus", "BusError", "Incoming", "Outgoing", "connect"]
 PAYLOAD_MARGIN = 8 * 1024
 CONNECT_FOR = 10.0  # seconds
 OLDEST_SERVER = (2, 9)
+SET_UP_ATTEMPTS = 50
+RETRY_AFTER = 0.02  # seconds
 
 log = logging.getLogger("plainwire.bus")
 
@@ -117,7 +121,16 @@ class Bus:
             )
 
     async def _fix_shards(self, shards: str) -> str:
-        """What the bucket says; it says `shards` if nobody has set it before."""
+        """What the bucket says; it says `shards` if nobody has set it before. While another service
+        is creating the bucket the server refuses ours, or has it and takes nothing into it."""
+        for _ in range(SET_UP_ATTEMPTS):
+            try:
+                return await self._set_shards(shards)
+            except (NoStreamResponseError, BadRequestError):
+                await asyncio.sleep(RETRY_AFTER)
+        return await self._set_shards(shards)
+
+    async def _set_shards(self, shards: str) -> str:
         bucket = await self.js.create_key_value(bucket=subjects.BUCKET)
         try:
             await bucket.create("shards", shards.encode())

@@ -16,7 +16,7 @@ from services import subjects
 
 MIB = 1 << 20
 _NO_MEMORY = (10023, 10028)  # insufficient resources · insufficient memory resources
-_NAME_IN_USE = 10058
+_TAKEN = (10058, 10065)  # name in use · subjects overlap
 _SMALLEST = 8 * MIB
 
 
@@ -59,22 +59,27 @@ async def declare(js: JetStreamContext) -> None:
 
 
 async def _declare(js: JetStreamContext, stream: Stream) -> None:
-    try:
-        await js.stream_info(stream.name)
+    if await _is_there(js, stream.name):
         return
-    except NotFoundError:
-        pass
     max_bytes = stream.max_bytes
     while True:
         try:
             await js.add_stream(_configuration(stream, max_bytes))
             return
         except APIError as error:
-            if error.err_code == _NAME_IN_USE:  # another service was faster
-                return
+            if error.err_code in _TAKEN and await _is_there(js, stream.name):
+                return  # another service was faster
             if error.err_code not in _NO_MEMORY or max_bytes // 2 < _SMALLEST:
                 raise
             max_bytes //= 2
+
+
+async def _is_there(js: JetStreamContext, name: str) -> bool:
+    try:
+        await js.stream_info(name)
+    except NotFoundError:
+        return False
+    return True
 
 
 def _configuration(stream: Stream, max_bytes: int) -> StreamConfig:
