@@ -19,8 +19,7 @@ PROGRAM = "plainwire"
 class Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, not argparse's two."""
-        status = PLAINWIRE_FAILED if self.prog.endswith(" run") else 2
-        raise Failure(f"{message}; see `{self.prog} --help`", status)
+        raise Failure(f"{message}; see `{self.prog} --help`", status=2)
 
 
 def parser() -> Parser:
@@ -143,7 +142,7 @@ COMMANDS = {
 def main(arguments: list[str] | None = None) -> int:
     """The exit status. Whatever goes wrong, the user gets one line."""
     try:
-        return _dispatch(parser().parse_args(arguments))
+        return _dispatch(_parse(sys.argv[1:] if arguments is None else arguments))
     except Failure as failure:
         return _fail(str(failure), failure.status)
     except KeyboardInterrupt:
@@ -156,6 +155,15 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         where = f"{type(error).__name__} in {_origin(error)}"
         return _fail(f"a bug: {where}; PLAINWIRE_DEBUG=1 shows more", PLAINWIRE_FAILED)
+
+
+def _parse(arguments: list[str]) -> Namespace:
+    try:
+        return parser().parse_args(arguments)
+    except Failure as failure:
+        if arguments[:1] == ["run"]:  # 2 could be CMD's own status
+            failure.status = PLAINWIRE_FAILED
+        raise
 
 
 def _fail(text: str, status: int) -> int:

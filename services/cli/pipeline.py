@@ -23,8 +23,8 @@ SERVICES = ("capture", "discovery", "parse", "collect")
 STOP_WITHIN = 5.0
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.25, 15.0
 _STEADY_AFTER = 30.0  # seconds of life that make the next back-off the first again
-# Of the caller's PYTHON* this one is for every Python; the others are meant for CMD's.
-_KEPT = frozenset({"PYTHONDONTWRITEBYTECODE"})
+# Of the caller's PYTHON* these say where modules are; the others are meant for CMD's Python.
+_KEPT = frozenset({"PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"})
 
 Say = Callable[[str], None]
 
@@ -103,10 +103,11 @@ class Pipeline:
 
 
 def services_environ(environ: Mapping[str, str], **settings: str) -> dict[str, str]:
-    """The caller's environment without what is meant for CMD's Python, and with our settings."""
+    """The caller's environment and our settings; modules are found where they were for us."""
     root = str(Path(__file__).parents[2])
     kept = {k: v for k, v in environ.items() if not k.startswith("PYTHON") or k in _KEPT}
     ours = {f"PLAINWIRE_{key.upper()}": value for key, value in settings.items()}
     # The caller's directory is never searched for modules: this runs as root.
-    fixed = {"PYTHONPATH": root, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+    path = os.pathsep.join(part for part in (root, environ.get("PYTHONPATH")) if part)
+    fixed = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
     return {**kept, **ours, **fixed}

@@ -37,11 +37,13 @@ def test_last_words_are_the_last_line(tmp_path: Path) -> None:
 
 def test_services_get_ours_and_not_what_is_meant_for_the_command_s_python() -> None:
     found = services_environ(
-        {"PATH": "/bin", "PYTHONPATH": "/evil", "PYTHONHOME": "/x", "PLAINWIRE_NODE": "n"},
+        {"PATH": "/bin", "PYTHONPATH": "/more", "PYTHONINSPECT": "x", "PLAINWIRE_NODE": "n"},
         shards="1",
     )
     assert found["PATH"] == "/bin"
     assert (found["PLAINWIRE_NODE"], found["PLAINWIRE_SHARDS"]) == ("n", "1")
-    assert "PYTHONHOME" not in found
-    assert (Path(found["PYTHONPATH"]) / "services" / "cli").is_dir()
+    assert "PYTHONINSPECT" not in found
+    first, *others = found["PYTHONPATH"].split(":")
+    assert (Path(first) / "services" / "cli").is_dir()
+    assert others == ["/more"]
     assert found["PYTHONSAFEPATH"] == "1"
