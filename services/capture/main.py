@@ -1,13 +1,13 @@
-"""Wires capture: the object compiles while the bus is being reached, then the loops run."""
+"""Wires capture: a child compiles while the bus is being reached, then the loops run."""
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 
 from services import runtime
-from services.capture import kernel, processes, service
-from services.capture.kernel import Kernel, Shape
+from services.capture import processes, service
+from services.capture.kernel import Loading, Shape
+from services.capture.loaded import Kernel
 from services.capture.settings import Settings
 from services.runtime import Runtime
 
@@ -15,13 +15,14 @@ MIB, KIB = 1 << 20, 1 << 10
 
 
 def main(settings: Settings) -> int:
-    with ThreadPoolExecutor(1, thread_name_prefix="compile") as pool:
-        compiling = pool.submit(kernel.load, shape(settings))
+    rings = shape(settings)
+    loading = Loading(rings)
 
-        async def body(given: Runtime) -> None:
-            await capture(given, settings, await asyncio.wrap_future(compiling))
+    async def body(given: Runtime) -> None:
+        descriptors = await asyncio.to_thread(loading.wait)
+        await capture(given, settings, Kernel(rings, descriptors))
 
-        return runtime.run("capture", settings, body)
+    return runtime.run("capture", settings, body)
 
 
 def shape(settings: Settings) -> Shape:

@@ -11,7 +11,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from services.capture import syscalls
-from services.capture.kernel import COOKIE_SINCE, Kernel, KernelError, version
+from services.capture.kernel import COOKIE_SINCE, MULTI_SINCE, KernelError, version
+from services.capture.loaded import Kernel
 from services.messages import Site, Target
 
 _PMU = Path("/sys/bus/event_source/devices/uprobe")
@@ -54,7 +55,7 @@ class Probes:
             if number is None:
                 raise KernelError(f"no program for {program.removeprefix('on_')}")
             places = [(site.offset, cookie_of(site, number_of_target)) for site in group]
-            if self._kernel.multi:
+            if version() >= MULTI_SINCE:
                 descriptors.append(syscalls.link_uprobes(number, path, places, flags))
             else:
                 for offset, cookie in places:

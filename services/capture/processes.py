@@ -9,8 +9,8 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
-from services.capture.kernel import Kernel
 from services.capture.layout import Verdict
+from services.capture.loaded import Kernel
 from services.capture.settings import Settings
 
 PROC = Path("/proc")

@@ -13,8 +13,8 @@ from services.capture import connections, layout, rings
 from services.capture.batches import Batches, Reading
 from services.capture.clock import Anchor
 from services.capture.connections import Connections, News
-from services.capture.kernel import Kernel
 from services.capture.layout import Counts
+from services.capture.loaded import Kernel
 from services.capture.spool import Spool
 from services.messages import Losses, ShardTotals
 

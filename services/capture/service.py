@@ -6,6 +6,7 @@ The loops and what they share. What is decided, the pure modules beside decide.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import time
@@ -16,9 +17,10 @@ import msgspec
 from services import subjects
 from services.bus import Incoming, Outgoing
 from services.capture import coverage, layout, reconcile
-from services.capture.batches import Batches
-from services.capture.kernel import Kernel, KernelError
+from services.capture.batches import Batch, Batches
+from services.capture.kernel import KernelError
 from services.capture.layout import Verdict
+from services.capture.loaded import Kernel
 from services.capture.probes import Probes
 from services.capture.processes import default_verdict
 from services.capture.reading import Reader
@@ -29,6 +31,8 @@ from services.runtime import Runtime
 
 TICK = 1.0  # seconds
 BUSY_PAUSE = 0.010  # between two looks while there is traffic
+LOADED_PAUSE = 0.025  # and where a look finds so much that fewer and larger batches pay
+LOADED = 256 << 10  # bytes a look
 QUIET_LOOKS = 3  # empty looks before the reader asks to be woken
 FILLING = 0.25  # of a ring: above it the pause is cut
 CLOCKS_EVERY = 10  # ticks
@@ -63,6 +67,7 @@ class Service:
         self.targets: Targets | None = None
         self._links: tuple[str, ...] = ()
         self._numbers: dict[str, int] = {}
+        self._sending: Batch | None = None
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -133,23 +138,28 @@ class Service:
 
     async def read_rings(self) -> None:
         self._read(set(range(self.settings.shards)))  # ends the node's older connections
-        next_tick, quiet, ticks = time.monotonic() + TICK, 0, 0
+        next_tick, looks, size, ticks = time.monotonic() + TICK, 0, 0, 0
         while True:
-            quiet = 0 if await self._pause(quiet, next_tick) else quiet + 1
+            if looks < QUIET_LOOKS:
+                await asyncio.sleep(self._busy_pause(size))
+            else:
+                await self._until_woken(next_tick)
             due = None
             if time.monotonic() >= next_tick:
                 next_tick, ticks = time.monotonic() + TICK, ticks + 1
                 due = {n for n, shard in enumerate(self.batches.shards) if shard.active}
                 if ticks % CLOCKS_EVERY == 0:
                     self.reader.measure_clocks()
-            if self._read(due):
-                quiet = 0
+            size = self._read(due)
+            looks = 0 if size else looks + 1
 
-    async def _pause(self, quiet: int, next_tick: float) -> bool:
-        """A short sleep while there is traffic; else until the kernel rings or a tick is due."""
-        if quiet < QUIET_LOOKS:
-            await asyncio.sleep(BUSY_PAUSE if self.reader.fill() < FILLING else 0)
-            return False
+    def _busy_pause(self, size: int) -> float:
+        if self.reader.fill() > FILLING:
+            return 0
+        return LOADED_PAUSE if size > LOADED else BUSY_PAUSE
+
+    async def _until_woken(self, next_tick: float) -> None:
+        """Sleeps until the kernel rings or a tick is due."""
         loop = asyncio.get_running_loop()
         fds = self.kernel.control_fds
         self._woken.clear()
@@ -157,17 +167,16 @@ class Service:
         for fd in fds:
             loop.add_reader(fd, self._woken.set)
         try:
-            if not self.reader.waiting():
+            if not self.reader.waiting():  # what came before the bell was set would not ring it
                 async with asyncio.timeout(max(0.0, next_tick - time.monotonic())):
                     await self._woken.wait()
                 self.counters.woken += 1
         except TimeoutError:
-            return False
+            pass
         finally:
             self.kernel.shared[layout.WAITING] = 0
             for fd in fds:
                 loop.remove_reader(fd)
-        return True
 
     def _read(self, due: set[int] | None, *, final: bool = False) -> int:
         if not self.spool and self._emptied.is_set() and not self.runtime.bus.publisher.pending:
@@ -183,13 +192,18 @@ class Service:
         while True:
             await self._filled.wait()
             self._filled.clear()
-            while self.spool:
-                batch = self.spool.take()
-                subject = subjects.raw(batch.shard, self.settings.node)
-                await self.runtime.bus.publish(
-                    Outgoing(subject, batch.data, batch.message_id, self._links)
-                )
+            await self._publish_spool()
             self._emptied.set()
+
+    async def _publish_spool(self) -> None:
+        """A batch is kept until it is in the window, so that being cancelled loses none."""
+        while self.spool or self._sending:
+            batch = self._sending = self._sending or self.spool.take()
+            subject = subjects.raw(batch.shard, self.settings.node)
+            await self.runtime.bus.publish(
+                Outgoing(subject, batch.data, batch.message_id, self._links)
+            )
+            self._sending = None
 
     # --- answers ---
 
@@ -218,10 +232,7 @@ class Service:
         """Detached, read a last time, each shard told that nothing follows."""
         await asyncio.to_thread(self.probes.close)
         self._read(set(range(self.settings.shards)), final=True)
-        while self.spool:
-            batch = self.spool.take()
-            subject = subjects.raw(batch.shard, self.settings.node)
-            await self.runtime.bus.publish(Outgoing(subject, batch.data, batch.message_id))
+        await self._publish_spool()
         await self.runtime.bus.flush()
         self.kernel.close()
 
@@ -264,8 +275,6 @@ def new_epoch() -> int:
 
 def salt(node: str) -> int:
     """64 bits of the node and this boot."""
-    import hashlib
-
     with open("/proc/sys/kernel/random/boot_id") as file:
         boot = file.read().strip()
     digest = hashlib.blake2b(f"{node}/{boot}/{os.getpid()}".encode(), digest_size=8).digest()

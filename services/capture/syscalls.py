@@ -9,6 +9,7 @@ import ctypes
 import fcntl
 import os
 import platform
+import signal
 import struct
 
 _NUMBERS = {
@@ -26,6 +27,7 @@ PERF_FLAG_FD_CLOEXEC = 8
 IOC_ENABLE, IOC_SET_BPF = 0x2400, 0x40042408
 CLONE_NEWNS = 0x00020000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
+_PR_SET_PDEATHSIG = 1
 _LOG_SIZE = 1 << 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -171,6 +173,10 @@ def _open_event(
     )
     buffer = ctypes.create_string_buffer(attributes.ljust(112, b"\0"), 112)
     return _call("perf_event_open", buffer, -1, 0, -1, PERF_FLAG_FD_CLOEXEC)
+
+
+def die_with_parent() -> None:
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
 
 
 def mount_privately(kind: str, where: str) -> None:

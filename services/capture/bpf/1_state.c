@@ -1,5 +1,5 @@
 /* The maps, and what every program asks first. Constants come in as -D: SHARDS, SHARD_RING,
- * SPARE_RING (bytes, powers of two), CONTROL_PAGES, PIDS, NAMES, CONNECTIONS, CALLS, PIECES, SALT,
+ * SPARE_RING (bytes, powers of two), CONTROL_PAGES, PIDS, NAMES, CONNECTIONS, CALLS, TAILS, PIECES, SALT,
  * DEFAULT_VERDICT, HAVE_COOKIE.
  * The files of this folder are one object, joined in the order of their names. */
 #include <uapi/linux/ptrace.h>
@@ -62,7 +62,7 @@ BPF_TABLE("lru_hash", struct parked_key, struct call, parked, 4096);
 BPF_TABLE("hash", struct connection_key, struct connection, connections, CONNECTIONS);
 /* TLS objects whose birth was seen and that carried nothing yet: the generation of their process. */
 BPF_TABLE("lru_hash", struct connection_key, u64, births, CONNECTIONS);
-BPF_TABLE("hash", u64, struct tail, tails, 4096);
+BPF_TABLE("hash", u64, struct tail, tails, TAILS);
 BPF_TABLE("lru_hash", u32, struct name, names, NAMES);
 BPF_PROG_ARRAY(more, 2);
 /* Zeroes to start an entry from, which would else have to lie on the stack. */

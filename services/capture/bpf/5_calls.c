@@ -188,6 +188,18 @@ static __always_inline u64 count_seen(struct connection *of, u32 direction, u64 
     return __sync_fetch_and_add(&of->offset[direction & 1], bytes);
 }
 
+/* There is no room for another connection: its bytes are in the totals all the same. */
+static __always_inline int not_followed(struct shared *all, u64 bytes) {
+    u32 first = 0;
+    struct shard_ring *ring = shard_rings.lookup(&first);
+    if (ring) {
+        __sync_fetch_and_add(&ring->ring.seen_bytes, bytes);
+        __sync_fetch_and_add(&ring->ring.lost[LOST_SHED], bytes);
+    }
+    __sync_fetch_and_add(&all->connections_refused, 1);
+    return 0;
+}
+
 static __always_inline int leave(struct pt_regs *ctx, u32 direction) {
     u64 task = bpf_get_current_pid_tgid(), cookie = cookie_of(ctx);
     struct call *call = ending(task, direction, stack_of(ctx, cookie));
@@ -203,10 +215,8 @@ static __always_inline int leave(struct pt_regs *ctx, u32 direction) {
         return 0;
     struct connection_key of = {call->ssl, task >> 32, 0};
     struct connection *connection = find_connection(&of, mark);
-    if (!connection) {
-        __sync_fetch_and_add(&all->connections_refused, 1);
-        return 0;
-    }
+    if (!connection)
+        return not_followed(all, length);
     if (!connection->announced) {
         connection->target = (u32)cookie;
         connection->announced = tell_opened(all, connection, of.ssl, of.tgid);

@@ -20,11 +20,24 @@ int on_newtask(void *ctx) {
     return 0;
 }
 
+/* What the process had open is gone: its next life is another generation. */
+static __always_inline void end_life(u32 tgid, u8 kept) {
+    u8 *mark = mark_of(tgid);
+    struct shared *all = common();
+    if (!mark || !all)
+        return;
+    u8 old = *mark;
+    *mark = ((old + MARK_GENERATION) & GENERATION_MASK) | (old & kept);
+    if (old & MARK_CONNECTED)
+        tell(all, CONTROL_EXITED, tgid);
+}
+
 int on_exec(void *ctx) {
     u32 tgid = bpf_get_current_pid_tgid() >> 32;
     struct name name = {};
     bpf_get_current_comm(name.comm, sizeof(name.comm));
     names.update(&tgid, &name);
+    end_life(tgid, VERDICT_MASK);
     return 0;
 }
 
@@ -42,13 +55,6 @@ int on_exit(void *ctx) {
     if ((u32)task != tgid)
         return 0;
 #endif
-    u8 *mark = mark_of(tgid);
-    struct shared *all = common();
-    if (!mark || !all)
-        return 0;
-    u8 old = *mark;
-    *mark = (old & GENERATION_MASK) + MARK_GENERATION;
-    if (old & MARK_CONNECTED)
-        tell(all, CONTROL_EXITED, tgid);
+    end_life(tgid, 0);
     return 0;
 }

@@ -1,0 +1,119 @@
+"""The loaded object as capture uses it: rings mapped, verdicts and names written, entries taken.
+
+Knows descriptors, not bcc.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+
+from services.capture import kernel, layout, syscalls
+from services.capture.kernel import Descriptors, KernelError, Shape
+from services.capture.layout import Counts, Verdict
+from services.capture.rings import ControlRing, Ring
+from services.capture.syscalls import Map
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A connection's entry, taken out of the kernel."""
+
+    connection: int
+    counts: Counts
+
+
+class Kernel:
+    """What it mapped and attached ends with `close`, or with the process. Raises KernelError."""
+
+    def __init__(self, shape: Shape, descriptors: Descriptors) -> None:
+        self.programs = descriptors.programs
+        self._maps = descriptors.maps
+        self._map_memory(shape)
+        self._connections = Map(self._maps["connections"], layout.CONNECTION.size)
+        self._tails = Map(self._maps["tails"], layout.TAIL_VALUE.size)
+        self._names = Map(self._maps["names"], layout.NAME_SIZE)
+        self._events: list[int] = []
+        try:
+            for program, number in descriptors.tracepoints.items():
+                self._follow(number, self.programs[program])
+        except OSError as error:
+            raise KernelError(
+                f"tracepoints: {error.strerror}; run as root or with CAP_PERFMON"
+            ) from None
+
+    def _follow(self, tracepoint: int, program: int) -> None:
+        event = syscalls.open_tracepoint(tracepoint)
+        self._events.append(event)
+        syscalls.start_event(event, program)
+
+    def _map_memory(self, shape: Shape) -> None:
+        stride = layout.ring_stride(shape.shard_ring)
+        shards = _mapped(self._maps["shard_rings"], stride * shape.shards)
+        self.shard_rings = [
+            Ring(shards[i * stride : (i + 1) * stride], shape.shard_ring)
+            for i in range(shape.shards)
+        ]
+        spare = _mapped(self._maps["spare_rings"], layout.ring_stride(shape.spare_ring))
+        self.spare_ring = Ring(spare, shape.spare_ring)
+        self.shared = _mapped(self._maps["shared"], layout.SHARED_SIZE).cast("Q")
+        self._marks = _mapped(self._maps["marks"], kernel.pids())
+        self.control_fds = [self._maps["control"], self._maps["control_spare"]]
+        self.control_rings = [_control_ring(fd) for fd in self.control_fds]
+
+    def verdict(self, pid: int) -> Verdict:
+        return Verdict(self._marks[pid] & layout.VERDICT_MASK)
+
+    def set_verdict(self, pid: int, verdict: Verdict) -> None:
+        """It spreads to the process's later children, and ends with the process."""
+        self._marks[pid] = (self._marks[pid] & ~layout.VERDICT_MASK) | verdict
+
+    def name(self, pid: int, comm: str) -> None:
+        value = comm.encode(errors="replace")[: layout.NAME_SIZE - 1]
+        self._names.put(struct.pack("<I", pid), value.ljust(layout.NAME_SIZE, b"\0"))
+
+    def take_connection(self, ssl: int, tgid: int) -> Entry | None:
+        """Removes the entry of a process that has ended."""
+        key = layout.CONNECTION_KEY.pack(ssl, tgid, 0)
+        value = self._connections.get(key)
+        if value is None:
+            return None
+        self._connections.delete(key)
+        identity, _, egress, ingress, *rest = layout.CONNECTION.unpack(value)
+        return Entry(identity, layout.counts(egress, ingress, tuple(rest[:8])))
+
+    def take_tails(self) -> list[tuple[int, int, Counts]]:
+        """(connection, shard, counts) of those that lost something since the last call."""
+        taken: list[tuple[int, int, Counts]] = []
+        while len(taken) < kernel.TAILS and (key := self._tails.first_key(8)) is not None:
+            value = self._tails.get(key)
+            if value is not None and self._tails.delete(key):
+                egress, ingress, *lost, shard = layout.TAIL_VALUE.unpack(value)
+                counts = layout.counts(egress, ingress, tuple(lost))
+                taken.append((int.from_bytes(key, "little"), shard, counts))
+        return taken
+
+    def close(self) -> None:
+        for event in self._events:
+            os.close(event)
+        self._events.clear()
+
+
+def _mapped(fd: int, size: int) -> memoryview:
+    size = (size + mmap.PAGESIZE - 1) // mmap.PAGESIZE * mmap.PAGESIZE
+    try:
+        return memoryview(mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE))
+    except OSError as error:
+        raise KernelError(f"can't map the rings: {error.strerror}; lower ring_mib") from None
+
+
+def _control_ring(fd: int) -> ControlRing:
+    """Page 0: the consumer's position, writable; page 1: the producer's; then the data, twice."""
+    size = kernel.CONTROL_PAGES * mmap.PAGESIZE
+    consumer = mmap.mmap(fd, mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+    producer = mmap.mmap(
+        fd, mmap.PAGESIZE + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=mmap.PAGESIZE
+    )
+    return ControlRing(memoryview(consumer), memoryview(producer), size)
