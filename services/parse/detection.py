@@ -17,7 +17,7 @@ _MAX_LINE = 16 * 1024
 REQUEST_LINE = re.compile(rb"[A-Z][A-Z-]{0,31} [^\s]+ HTTP/1\.[01]\r?\n")
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-5][0-9]{2}(?: [^\r\n]*)?\r?\n")
 _REQUEST_PREFIX = re.compile(rb"[A-Z][A-Z-]{0,31}(?: (?:[^\s]+(?: [HTP/1.0\r]*)?)?)?\Z")
-_STATUS_PREFIX = re.compile(rb"HTTP/1\.[01] [^\n]*\Z")
+_STATUS_PREFIX = re.compile(rb"HTTP/1\.[01](?: [^\n]*)?\Z")
 
 _FRAME = struct.Struct(">HBBBL")
 FRAME_HEADER = _FRAME.size
@@ -69,7 +69,7 @@ def _undecided(data: bytes) -> Detected:
     # 4. What may still become a line of HTTP/1.
     if len(data) > _MAX_LINE:
         return Detected.UNKNOWN
-    if b"HTTP/1.".startswith(data[:7]) or _STATUS_PREFIX.match(data) or _REQUEST_PREFIX.match(data):
+    if b"HTTP/1.".startswith(data) or _STATUS_PREFIX.match(data) or _REQUEST_PREFIX.match(data):
         return Detected.MORE
     return Detected.UNKNOWN
 

@@ -91,7 +91,10 @@ class _Reader:
         block, end = self._block, len(self._block)
         while self._position < end:
             byte = block[self._position]
-            if byte & 0x80:  # §6.1 indexed
+            if 0x80 < byte < 0xFF:  # §6.1 indexed, in one byte: most of most blocks
+                self._position += 1
+                self._add(self._entry(byte & 0x7F))
+            elif byte & 0x80:  # §6.1 indexed
                 self._add(self._entry(self._integer(0x7F)))
             elif byte & 0x40:  # §6.2.1 literal, inserted
                 entry = self._literal(0x3F)

@@ -157,6 +157,7 @@ def _lose(http: Http1, half: Half, hole: Hole, out: Emission) -> None:
     if not within and not lost:
         tell(half, hole, None, None, out)
     lost.clear()
+    http.patient = False  # a response whose request is gone would take the next one's place
     if http.pipelined:
         leave(http, "unknown", out)
 

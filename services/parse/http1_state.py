@@ -119,7 +119,9 @@ def leave(http: Http1, protocol: str, out: Emission) -> None:
 
 def tell(half: Half, hole: Hole, stream: int | None, at: int | None, out: Emission) -> None:
     """`at`: the offset in the body, or None where the hole is not within a body."""
-    part = f"{half.side}.body" if at is not None else half.direction.name.lower()
+    part = half.direction.name.lower()
+    if stream is not None:
+        part = f"{half.side}.head" if at is None else f"{half.side}.body"
     for offset, reason, size in hole.parts(hole.offset if at is None else at):
         out.emit(
             GapFrame(

@@ -274,7 +274,7 @@ def test_a_tail_tells_of_a_loss_at_the_end_of_a_connection_that_lives(kernel):
     assert gaps(kernel.batch(tails=(tail, older))) == [("request.body", 0, 4, "ring_full")]
     kernel.lose(INGRESS, 3)
     tail = Tail(connection=CONNECTION, direction=INGRESS, final=kernel.final(INGRESS))
-    assert gaps(kernel.batch(tails=(tail,))) == [("ingress", 0, 3, "ring_full")]
+    assert gaps(kernel.batch(tails=(tail,))) == [("response.head", 0, 3, "ring_full")]
 
 
 def test_bytes_that_wait_are_bounded():
