@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+
+from nats.errors import NoRespondersError
 
 from services.messages import Direction, Target
 from tests.support import capturing
-from tests.support.capturing import Delivered, until
+from tests.support.capturing import Capture, Delivered, until
 from tests.support.tls_peer import Conversation, peer
 
 BREAKPOINT = 0xCC
@@ -90,6 +93,43 @@ async def test_sigterm_ends_it_soon_with_a_last_word_to_every_shard(tmp_path: Pa
                 await until(lambda: sum(head.final for head in delivered.last_heads()) == 16)
                 assert delivered.seen() == delivered.delivered() > 0
                 client.ask("1:1")
+
+
+async def test_an_outage_of_the_bus_is_bridged(tmp_path: Path) -> None:
+    with peer(tmp_path) as server, server.client() as client:
+        async with capturing.capturing(tmp_path, pids=client.pid) as capture:
+            client.ask("1000:1000")
+            await capture.tick()
+            capture.server.kill()
+            await until(lambda: not capture.client.is_connected)
+            for _ in range(20):
+                client.ask("5000:50000")
+                await asyncio.sleep(0.05)
+            capture.server.start()
+            await until(lambda: capture.client.is_connected)
+            await until_it_answers(capture)
+            await capture.read_stream()
+            delivered = capture.delivered
+            (connection,) = delivered.of(client.pid)
+            (kept,) = server.conversations
+            assert delivered.stream(connection, Direction.EGRESS).whole() == kept.received
+            assert delivered.stream(connection, Direction.INGRESS).whole() == kept.sent
+            for shard in {head.shard for head in delivered.heads.values()}:
+                counters = [counter for _, of, counter in sorted(delivered.heads) if of == shard]
+                assert counters == list(range(1, len(counters) + 1))
+
+
+async def until_it_answers(capture: Capture) -> None:
+    """Capture is on the bus again, and everything it had kept is stored."""
+    deadline = asyncio.get_running_loop().time() + capturing.SECONDS
+    while True:
+        try:
+            await capture.ask("tick")
+        except (NoRespondersError, TimeoutError):
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.1)
+        else:
+            return
 
 
 async def test_after_kill_9_no_probe_remains_and_the_workload_lives(tmp_path: Path) -> None:
