@@ -2,7 +2,7 @@
 
 Reads whole heads only (http1.py finds where one ends). Names come out in lower case: they are
 case-insensitive (RFC 9110 §5.1), and HTTP/2 sends them so; values as sent, in UTF-8 where they are,
-else Latin-1. Field blocks repeat from message to message, so recent ones are remembered.
+else Latin-1. Field blocks and lines repeat from message to message: recent ones are remembered.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from services.messages import Headers
 Version = Literal["http/1.0", "http/1.1"]
 _VERSIONS: dict[bytes, Version] = {b"HTTP/1.1": "http/1.1", b"HTTP/1.0": "http/1.0"}
 
-_MAX_REMEMBERED = 4096
-_MAX_KEY = 4096
+_MAX_REMEMBERED = 2048
+_MAX_KEY = 2048
+_MAX_LINE = 256
 _MAX_DIGITS = 18
 
 
@@ -47,6 +48,8 @@ class StatusLine(Struct, frozen=True):
 
 
 _REMEMBERED: dict[bytes, Fields] = {}
+_HEADERS: dict[bytes, tuple[str, str]] = {}
+_TELLING = frozenset({"content-length", "transfer-encoding", "host", "upgrade"})
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
@@ -83,46 +86,64 @@ def fields(block: bytes) -> Fields | None:
 
 
 def _parse(block: bytes) -> Fields | None:
-    lines: list[bytes] = []
-    for line in block.split(b"\n"):
-        line = line.removesuffix(b"\r")
-        if line[:1] in (b" ", b"\t") and lines:  # RFC 9112 §5.2, obsolete folding
-            lines[-1] = b" ".join((lines[-1].rstrip(b" \t"), line.strip(b" \t")))
-        elif line:
-            lines.append(line)
     headers = []
-    for line in lines:
-        name, colon, value = line.partition(b":")
-        name = name.strip(b" \t")
-        if not colon or not _TOKEN.issuperset(name) or not name:
+    for line in _lines(block):
+        header = _HEADERS.get(line) or _header(line)
+        if header is None:
             return None
-        headers.append((name.decode("ascii").lower(), text(value.strip(b" \t"))))
+        headers.append(header)
     return _framing(tuple(headers))
 
 
+def _lines(block: bytes) -> list[bytes]:
+    lines = block.replace(b"\r\n", b"\n").strip(b"\n").split(b"\n")
+    if b"\n " not in block and b"\n\t" not in block:
+        return lines if lines[0] else []
+    unfolded: list[bytes] = []
+    for line in lines:  # RFC 9112 §5.2, obsolete folding
+        if line[:1] in (b" ", b"\t") and unfolded:
+            unfolded[-1] = b" ".join((unfolded[-1].rstrip(b" \t"), line.strip(b" \t")))
+        else:
+            unfolded.append(line)
+    return unfolded
+
+
+def _header(line: bytes) -> tuple[str, str] | None:
+    name, colon, value = line.partition(b":")
+    name = name.strip(b" \t")
+    if not colon or not name or not _TOKEN.issuperset(name):
+        return None
+    header = name.decode("ascii").lower(), text(value.strip(b" \t\r"))
+    if len(line) <= _MAX_LINE:
+        if len(_HEADERS) >= _MAX_REMEMBERED:
+            _HEADERS.clear()
+        _HEADERS[line] = header
+    return header
+
+
 def _framing(headers: tuple[tuple[str, str], ...]) -> Fields | None:
-    lengths = {
-        part.strip() for value in _values(headers, "content-length") for part in value.split(",")
-    }
+    telling: dict[str, list[str]] = {}
+    size = 0
+    for name, value in headers:
+        size += 2 * (len(name) + len(value)) + 12
+        if name in _TELLING:
+            telling.setdefault(name, []).append(value)
+    stated = telling.get("content-length", ())
+    lengths = {part.strip() for value in stated for part in value.split(",")}
     if len(lengths) > 1 or not all(_is_length(value) for value in lengths):
         return None
-    codings = ",".join(_values(headers, "transfer-encoding")).lower()
-    hosts, upgrades = _values(headers, "host"), _values(headers, "upgrade")
+    codings = ",".join(telling.get("transfer-encoding", ())).lower()
     both = bool(codings and lengths)
     return Fields(
         headers=headers,
         length=int(lengths.pop()) if lengths else None,
         coded=bool(codings),
         chunked=codings.rpartition(",")[2].strip() == "chunked",
-        host=hosts[0] if hosts else None,
-        upgrade=upgrades[0].lower() if upgrades else None,
+        host=telling.get("host", (None,))[0],
+        upgrade=telling.get("upgrade", ("",))[0].lower() or None,
         anomaly="content-length and transfer-encoding" if both else None,
-        size=sum(2 * (len(name) + len(value)) + 12 for name, value in headers),
+        size=size,
     )
-
-
-def _values(headers: tuple[tuple[str, str], ...], name: str) -> list[str]:
-    return [value for found, value in headers if found == name]
 
 
 def _is_length(value: str) -> bool:
