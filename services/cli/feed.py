@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
 
 import msgspec
 
 from services import subjects
 from services.bus import Bus
+from services.cli import table
 from services.cli.output import Output
 from services.cli.rendering import escape, safe_json, witness_line
 from services.messages import Witness
@@ -28,6 +30,16 @@ def as_line(payload: bytes) -> bytes:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return escape(f"(a witness that this release can't read, {len(payload)} bytes)").encode()
     return witness_line(witness).encode(errors="backslashreplace")
+
+
+def as_row(payload: bytes) -> bytes:
+    """A row of a table as wide as the terminal is now."""
+    try:
+        witness = _witness.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return as_line(payload)
+    width = shutil.get_terminal_size().columns
+    return table.row(witness, width).encode(errors="backslashreplace")
 
 
 class Feed:

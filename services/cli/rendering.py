@@ -15,7 +15,7 @@ from services.messages import Coverage, Request, Response, Witness
 _MAX_TARGET = 300
 _MASK = "***"
 _USER_INFORMATION = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?[^/?#@]*@")
-_ARROWS = {"client": "->", "server": "<-"}
+ARROWS = {"client": "->", "server": "<-"}
 # JSON escapes C0 by itself; these pass it and still steer a terminal.
 _JSON_HOSTILE = re.compile(
     "[\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
@@ -81,7 +81,7 @@ def witness_line(witness: Witness, zone: tzinfo | None = None) -> str:
     words = [
         clock(witness.timing.request_start or witness.timing.response_start, zone),
         f"{escape(witness.source.process or witness.source.workload)}[{witness.source.pid}]",
-        _ARROWS[witness.role],
+        ARROWS[witness.role],
         escape(witness.protocol),
         escape((request.method if request else None) or "(method unknown)"),
         target(request.authority, request.path, request.scheme)
@@ -92,10 +92,10 @@ def witness_line(witness: Witness, zone: tzinfo | None = None) -> str:
     ]
     if witness.timing.latency_ms is not None:
         words.append(f"{witness.timing.latency_ms:.1f} ms")
-    return " ".join([*words, *_remarks(witness)])
+    return " ".join([*words, *remarks(witness)])
 
 
-def _remarks(witness: Witness) -> Iterable[str]:
+def remarks(witness: Witness) -> Iterable[str]:
     if witness.state != "complete":
         yield witness.state
     if not witness.final or witness.part > 1:

@@ -79,13 +79,19 @@ def _start_services(started: Host, pids: list[int]) -> None:
 
 async def _session(options: Options, started: Host, output: Output) -> int:
     # Slow to import: the services are starting meanwhile.
-    from services.cli.feed import Feed, as_json, as_line
+    from services.cli import table
+    from services.cli.feed import Feed, as_json, as_line, as_row
     from services.cli.observing import begin
+
+    watched = not options.json and os.isatty(output.descriptor)
+    render = as_json if options.json else as_row if watched else as_line
 
     with started.watch:
         try:
             async with await begin(started) as observer:
-                feed = Feed(observer.bus, output, as_json if options.json else as_line)
+                feed = Feed(observer.bus, output, render)
+                if watched:
+                    output.line(table.header().encode())
                 await _until_told(options, started, observer, feed)
                 if not options.quiet:
                     say((await observer.summary(feed.witnesses))[0])

@@ -1,0 +1,59 @@
+"""Rows for a watched terminal: aligned, one line each, nothing that steers it."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+from services.cli import table
+from services.messages import (
+    Body,
+    Redacted,
+    Request,
+    Source,
+    Timing,
+    Trace,
+    Witness,
+    WitnessConnection,
+)
+
+WITNESS = Witness(
+    id="1",
+    part=1,
+    final=True,
+    protocol="http/1.1",
+    role="client",
+    state="no_response",
+    source=Source(node="n", namespace="host", workload="w", pid=42, process="p\x1b[2J" * 9),
+    connection=WitnessConnection(id="0" * 16, stream=1),
+    request=Request(
+        method="GET",
+        scheme="https",
+        authority="h",
+        path="/" + "a" * 200 + "?x=SECRET",
+        headers=(),
+        trailers=(),
+        body=Body(size=0, captured=0, truncated=False),
+    ),
+    response=None,
+    timing=Timing(request_start="2026-01-12T10:00:00.123456789Z"),
+    redacted=Redacted(),
+    gaps=(),
+    trace=Trace(trace_id="0" * 32, span_id="0" * 16),
+)
+
+
+def test_rows_stand_below_their_header() -> None:
+    row = table.row(WITNESS, 100, UTC)
+    assert table.header().index("METHOD") == row.index("GET")
+    assert table.header().index("URL") == row.index("https://h/")
+
+
+def test_a_row_is_as_wide_as_the_terminal_and_printable() -> None:
+    row = table.row(WITNESS, 100, UTC)
+    assert len(row) == 100
+    assert row.isprintable()
+    assert "SECRET" not in table.row(WITNESS, 1000, UTC)
+
+
+def test_a_narrow_terminal_still_shows_where() -> None:
+    assert "https://h/aaaa" in table.row(WITNESS, 10, UTC)
