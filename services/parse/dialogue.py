@@ -17,6 +17,7 @@ from services.parse.http1 import Http1
 from services.parse.http2 import Http2
 from services.parse.reassembly import Hole
 
+_MAX_HELD = 256  # pieces that keep the time of their own; more are put together
 DIRECTIONS = (Direction.EGRESS, Direction.INGRESS)
 
 
@@ -58,7 +59,7 @@ def receive(dialogue: Dialogue, direction: Direction, data: memoryview, out: Emi
         case Opaque():
             out.skip(direction, dialogue.protocol, len(data))
         case Undecided():
-            dialogue.held.append(Held(out.time_ns, direction, bytes(data)))
+            _hold(dialogue, direction, data, out.time_ns)
             return _decide(dialogue, direction, out)
     return dialogue
 
@@ -107,6 +108,15 @@ def awaits_request(dialogue: Dialogue) -> bool:
 def stop_waiting(dialogue: Dialogue, out: Emission) -> None:
     if isinstance(dialogue, Http1):
         http1.stop_waiting(dialogue, out)
+
+
+def _hold(undecided: Undecided, direction: Direction, data: memoryview, time_ns: int) -> None:
+    held = undecided.held
+    if len(held) >= _MAX_HELD and held[-1].direction == direction:
+        time_ns, before = held[-1].time_ns, held.pop().data
+        held.append(Held(time_ns, direction, before + data))
+    else:
+        held.append(Held(time_ns, direction, bytes(data)))
 
 
 def _decide(undecided: Undecided, direction: Direction, out: Emission) -> Dialogue:

@@ -112,7 +112,7 @@ def _head(http: Http1, half: Half, data: memoryview, position: int, out: Emissio
 def _wait(http: Http1, half: Half, block: bytes, out: Emission) -> None:
     half.buffer = block
     out.waiting.add(out.connection)
-    if len(block) > out.limits.pending:
+    if len(block) > out.limits.early_bytes:
         stop_waiting(http, out)
 
 

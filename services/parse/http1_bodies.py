@@ -87,7 +87,7 @@ def chunk_end(http: Http1, half: Half, data: memoryview, position: int, out: Emi
 def trailers(http: Http1, half: Half, data: memoryview, position: int, out: Emission) -> int:
     before = len(half.buffer)
     block = half.buffer + data[position : position + out.limits.head + 1 - before]
-    stop = _end_of_trailers(block)
+    stop = _end_of_trailers(block, max(before - 2, 0))
     if not stop and len(block) <= out.limits.head:
         half.buffer = block
         return position + len(block) - before
@@ -100,12 +100,12 @@ def trailers(http: Http1, half: Half, data: memoryview, position: int, out: Emis
     return position + (stop or len(block)) - before
 
 
-def _end_of_trailers(block: bytes) -> int:
+def _end_of_trailers(block: bytes, scanned: int) -> int:
     if block[:1] == b"\n":
         return 1
     if block[:2] == b"\r\n":
         return 2
-    found = _HEAD_END.search(block)
+    found = _HEAD_END.search(block, scanned)
     return found.end() if found else 0
 
 

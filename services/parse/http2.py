@@ -47,7 +47,7 @@ def begin(client: Direction | None, *, partial: bool) -> Http2:
     egress, ingress = (
         Half(direction=direction, table=hpack.Table(partial=partial)) for direction in Direction
     )
-    return Http2((egress, ingress), Streams(client=client))
+    return Http2((egress, ingress), Streams(client=client, begun=partial))
 
 
 def receive(http: Http2, direction: Direction, data: memoryview, out: Emission) -> None:
@@ -163,7 +163,7 @@ def _preface(http: Http2, half: Half, data: memoryview, at: int, out: Emission) 
     if data[at:end] != detection.PREFACE:
         return _malformed(half, "malformed preface", data, at, out)
     out.parsed += end - at
-    if http.streams.client is not None and http.streams.begun:
+    if http.streams.begun:
         for other in http.halves:
             other.table, other.payload = hpack.Table(), None
             if other is not half:

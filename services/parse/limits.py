@@ -18,6 +18,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     connections: int = 20_000
     tombstones: int = 20_000  # connections given up while they lived: their offsets only
     streams: int = 1_000  # HTTP/2 streams that are open on one connection
+    early_bytes: int = 256 * 1024  # of a response whose request has not arrived yet
     waiting: int = 1_000  # HTTP/1 requests without a response on one connection
     held_batches: int = 256  # of a node, behind a missing counter
     held_bytes: int = 16 * 1024 * 1024

@@ -17,6 +17,7 @@ from services.messages import KERNEL_LOSS_REASONS, Final, Losses
 from services.records import LOST_MODULUS, Record
 
 _BEHIND = LOST_MODULUS >> 1
+_SEGMENT = 128  # about what a segment takes besides its bytes, so that tiny ones are bounded too
 
 
 class Segment(Struct, frozen=True, array_like=True):
@@ -49,7 +50,7 @@ class Hole(Struct, frozen=True, array_like=True):
 
 class Flow(Struct):
     """`next` is the offset up to which all is handed on or declared missing; `lost` is what the
-    kernel had lost up to there."""
+    kernel had lost up to there. `pending_bytes` is what the segments take."""
 
     next: int = 0
     lost: Losses = Losses()
@@ -61,7 +62,7 @@ class Flow(Struct):
 def insert(flow: Flow, record: Record) -> None:
     segment = Segment(record.offset, record.boot_ns, record.lost, bytes(record.payload))
     insort_right(flow.pending, segment, key=attrgetter("offset"))
-    flow.pending_bytes += len(segment.payload)
+    flow.pending_bytes += len(segment.payload) + _SEGMENT
 
 
 def mark(flow: Flow, final: Final, boot_ns: int) -> None:
@@ -115,7 +116,7 @@ def _take(flow: Flow, first: Segment) -> Segment | None:
         flow.mark = None
         return None
     del flow.pending[0]
-    flow.pending_bytes -= len(first.payload)
+    flow.pending_bytes -= len(first.payload) + _SEGMENT
     return first
 
 

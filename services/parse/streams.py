@@ -40,6 +40,8 @@ class Stream(Struct, array_like=True):
 
 
 class Streams(Struct):
+    """`begun`: another preface than the first one begins them anew."""
+
     client: Direction | None
     open: dict[int, Stream] = {}
     ignored: list[int] = []  # reset or pushed: what still comes of them is no exchange
@@ -58,11 +60,11 @@ class Head(Struct, frozen=True, kw_only=True):
 
 
 def begin_anew(streams: Streams, client: Direction) -> None:
-    """After a preface."""
+    """After a preface; the first one may come late, after the server's answers."""
     if streams.begun:
         streams.base += _GENERATION
+        streams.open, streams.ignored = {}, []
     streams.client, streams.begun = client, True
-    streams.open, streams.ignored = {}, []
 
 
 def headers(streams: Streams, direction: Direction, head: Head, out: Emission) -> None:

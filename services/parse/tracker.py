@@ -27,8 +27,9 @@ def receive(table: Table, connection: Connection, record: Record, out: Emission)
             connection.dialogue, record.direction, record.payload, out
         )
         return
+    before = flow.pending_bytes
     reassembly.insert(flow, record)
-    table.pending_bytes += size
+    table.pending_bytes += flow.pending_bytes - before
     _drain(table, connection, out)
     while flow.pending_bytes > out.limits.pending:
         out.count("pending_overflows")

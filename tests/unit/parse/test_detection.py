@@ -1,10 +1,12 @@
-"""Which protocol first bytes are: each whole, and each beginning of it undecided until it is."""
+"""Which protocol first bytes are; each beginning of them is undecided until it is known."""
 
 from __future__ import annotations
 
 import pytest
 
+from services.messages import OpaqueFrame, RequestHead, ResponseHead
 from services.parse.detection import PREFACE, Detected, detect, frames_plausible
+from tests.support.wire import EGRESS, INGRESS, deliver
 
 SETTINGS = bytes(3) + b"\x04" + bytes(5)
 
@@ -78,3 +80,22 @@ def test_anything_else_is_unknown(data):
 )
 def test_frame_headers_are_plausible_only_where_the_rfc_allows_them(data, plausible):
     assert frames_plausible(data) == plausible
+
+
+def test_many_tiny_pieces_of_a_first_line_are_held_as_few():
+    target = "/" + "a" * 2000
+    frames = deliver([(EGRESS, f"GET {target} HTTP/1.1\r\n\r\n".encode())])
+    assert isinstance(frames[1], RequestHead)
+    assert frames[1].path == target
+
+
+@pytest.mark.parametrize("data", [b"GET / HT", b"HTTP/1.1 2", PREFACE[:9], SETTINGS[:4]])
+def test_what_stays_undecided_is_opaque_at_the_close(data):
+    (opaque,) = [f for f in deliver([(EGRESS, data)]) if isinstance(f, OpaqueFrame)]
+    assert (opaque.protocol, opaque.bytes) == ("unknown", len(data))
+
+
+def test_joined_in_the_middle_a_response_tells_who_is_the_client():
+    headers = b"\0\0\x01\x01\x05\0\0\0\x03\x88"
+    frames = deliver([(EGRESS, SETTINGS), (INGRESS, headers)], joined=True)
+    assert [(f.stream, f.status) for f in frames if isinstance(f, ResponseHead)] == [(3, 200)]

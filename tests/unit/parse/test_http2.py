@@ -78,6 +78,12 @@ def told(transcript: Transcript, **options: object) -> list[object]:
     return [frame for frame in frames if not isinstance(frame, CloseFrame)]  # type: ignore[arg-type]
 
 
+def at_once(transcript: Transcript) -> list[object]:
+    """Like `told`, for what is too long to be delivered byte by byte."""
+    frames = converse([*START, *transcript], joined=False, limits=None)[1:]
+    return [frame for frame in frames if not isinstance(frame, CloseFrame)]
+
+
 def kinds(frames: list[object]) -> list[str]:
     return [type(frame).__name__ for frame in frames]
 
@@ -260,7 +266,7 @@ def test_a_new_preface_begins_a_new_range_of_streams(client):
 
 def test_unknown_frames_and_huge_ones_are_passed_over(client):
     huge = frame(SETTINGS, 0, 0, bytes(70_000))
-    frames = told([(EGRESS, frame(0xEE, 0, 9, b"grease") + huge), (EGRESS, client.headers(GET))])
+    frames = at_once([(EGRESS, frame(0xEE, 0, 9, b"grease") + huge), (EGRESS, client.headers(GET))])
     assert kinds(frames) == ["RequestHead"]
 
 
@@ -315,9 +321,9 @@ def test_a_flood_of_continuations_is_bounded_and_reported_once(client):
 
 def test_a_block_in_frames_beyond_all_limits_is_passed_over(client):
     huge = frame(HEADERS, END_HEADERS, 1, bytes(70_000))
-    frames = told([(EGRESS, huge + frame(HEADERS, 0, 3, bytes(70_000)))])
+    frames = at_once([(EGRESS, huge + frame(HEADERS, 0, 3, bytes(70_000)))])
     assert kinds(frames) == ["MalformedFrame", "MalformedFrame"]
-    frames = told([(EGRESS, huge), (EGRESS, client.headers(GET, 5, end=True))])
+    frames = at_once([(EGRESS, huge), (EGRESS, client.headers(GET, 5, end=True))])
     assert kinds(frames) == ["MalformedFrame", "RequestHead", "EndFrame"]
 
 
@@ -403,3 +409,20 @@ def test_a_gap_elsewhere_poisons_the_header_table(client):
     assert request.stream == 5
     assert ("x-secret", "1") not in request.headers
     assert (None, None) in request.headers
+
+
+def test_a_preface_that_comes_late_begins_nothing_anew(client, server):
+    kernel = Kernel()
+    preface = kernel.record(EGRESS, PREFACE + frame(SETTINGS) + client.headers(GET, end=True))
+    response = server.headers(OK) + frame(DATA, 0, 1, b"ab")
+    answer = kernel.record(INGRESS, frame(SETTINGS) + response)
+    frames = kernel.batch(answer, opened=(kernel.opened(),)) + kernel.batch(preface)
+    frames += kernel.batch(kernel.record(INGRESS, frame(DATA, END_STREAM, 1, b"c")))
+    assert [(f.stream, f.offset) for f in frames if isinstance(f, BodyFrame)] == [(1, 0), (1, 2)]
+
+
+def test_joined_in_the_middle_a_preface_begins_anew(client):
+    kernel = Kernel()
+    kernel.batch(kernel.record(EGRESS, client.headers(GET)), opened=(kernel.opened(joined=True),))
+    frames = kernel.batch(kernel.record(EGRESS, PREFACE + Peer().headers(GET)))
+    assert [f.stream for f in frames if isinstance(f, RequestHead)] == [2**31 + 1]

@@ -278,7 +278,7 @@ def test_a_tail_tells_of_a_loss_at_the_end_of_a_connection_that_lives(kernel):
 
 
 def test_bytes_that_wait_are_bounded():
-    kernel = Kernel(ShardState(shard=0, limits=Limits(pending=100)))
+    kernel = Kernel(ShardState(shard=0, limits=Limits(pending=228)))
     kernel.batch(opened=(kernel.opened(),))
     kernel.record(EGRESS, b"x")
     frames = kernel.batch(kernel.record(EGRESS, b"y" * 101))
@@ -287,7 +287,7 @@ def test_bytes_that_wait_are_bounded():
 
 
 def test_bytes_that_wait_in_a_shard_are_bounded():
-    kernel = Kernel(ShardState(shard=0, limits=Limits(shard_pending=250)))
+    kernel = Kernel(ShardState(shard=0, limits=Limits(shard_pending=500)))
     kernel.batch(opened=tuple(kernel.opened(n) for n in (1, 2, 3)))
     records = []
     for connection in (1, 2, 3):
@@ -295,7 +295,7 @@ def test_bytes_that_wait_in_a_shard_are_bounded():
         records.append(kernel.record(EGRESS, b"y" * 100, connection))
     frames = kernel.batch(*records)
     assert [f.connection for f in frames if isinstance(f, GapFrame)] == [1]
-    assert kernel.state.table.pending_bytes == 200
+    assert kernel.state.table.pending_bytes == 2 * 228
     assert_exact(kernel.state)
 
 
