@@ -55,9 +55,9 @@ class Pipeline:
         while True:
             for name, pid in self.pids.items():
                 if self.watch.has_ended(pid):
-                    raise Failure(
-                        self._obituary(name, await self.watch.ended(pid)), PLAINWIRE_FAILED
-                    )
+                    text = self._obituary(name, await self.watch.ended(pid))
+                    self._show_log(name)
+                    raise Failure(f"{text}; see `plainwire doctor`", PLAINWIRE_FAILED)
             await self.watch.any_ended()
 
     async def keep_alive(self) -> None:
@@ -85,6 +85,12 @@ class Pipeline:
             return f"{name} was ended by {signal.Signals(os.WTERMSIG(wait_status)).name}"
         why = f": {words}" if words else f" with status {status_of(wait_status)}"
         return f"{name} ended{why}"
+
+    def _show_log(self, name: str) -> None:
+        """It is gone with the run directory; who debugs wants all of it."""
+        if os.environ.get("PLAINWIRE_DEBUG"):
+            for line in self._log(name).read_text(errors="replace").splitlines():
+                self.say(f"{name}: {line}")
 
     async def stop(self) -> None:
         """SIGTERM drains; what has not ended in time is killed."""

@@ -8,7 +8,7 @@ from services.cli.rendering import ARROWS, clock, escape, remarks, target
 from services.messages import Witness
 
 _TARGET_AT_LEAST = 20
-_COLUMNS = {"TIME": 12, "PROCESS": 20, "": 2, "METHOD": 7, "STATUS": 6, "MS": 8}
+_COLUMNS = {"TIME": 12, "PROCESS": 16, "": 2, "METHOD": 6, "STATUS": 6, "MS": 7}
 
 
 def header() -> str:
@@ -30,6 +30,7 @@ def row(witness: Witness, width: int, zone: tzinfo | None = None) -> str:
     )
     begin = _row(cells)
     where = target(request.authority, request.path, request.scheme) if request else "-"
+    where = where.removeprefix("https://")  # which is what all of this is
     space = max(_TARGET_AT_LEAST, width - len(begin) - 1)
     return f"{begin} {_cut(' '.join((where, *remarks(witness))), space)}"
 

@@ -45,7 +45,7 @@ WITNESS = Witness(
 def test_rows_stand_below_their_header() -> None:
     row = table.row(WITNESS, 100, UTC)
     assert table.header().index("METHOD") == row.index("GET")
-    assert table.header().index("URL") == row.index("https://h/")
+    assert table.header().index("URL") == row.index("h/aaaa")
 
 
 def test_a_row_is_as_wide_as_the_terminal_and_printable() -> None:
@@ -56,4 +56,4 @@ def test_a_row_is_as_wide_as_the_terminal_and_printable() -> None:
 
 
 def test_a_narrow_terminal_still_shows_where() -> None:
-    assert "https://h/aaaa" in table.row(WITNESS, 10, UTC)
+    assert "h/aaaa" in table.row(WITNESS, 10, UTC)
