@@ -57,3 +57,19 @@ def test_the_ledger_sums_the_shards():
     assert [(p.shard, p.counter) for p in sums.positions] == [(0, 1), (1, 1)]
     assert sums.counters["connections_known"] == 2
     assert msgspec.json.encode(sums)
+
+
+def test_an_absence_of_capture_is_told_once_for_all_shards():
+    parser = Parser(Limits())
+    folds = [parser.fold_of(shard) for shard in range(2)]
+    for epoch, now in ((1, 5_000), (2, 9_000)):
+        for shard, fold in enumerate(folds):
+            kernel = Kernel()
+            kernel.epoch, kernel.now = epoch, now - shard
+            fold(
+                incoming(raw(kernel, b"", shard=shard, boot_ns=9_000 if epoch > 1 else now - shard))
+            )
+    sums = parser.ledger().bytes
+    assert sums is not None
+    (interval,) = sums.unknown
+    assert (interval.node, interval.to_ns - interval.from_ns) == (NODE, 4_000)
