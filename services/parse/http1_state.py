@@ -71,7 +71,7 @@ def begin(client: Direction, *, patient: bool) -> Http1:
 
 def malformed(http: Http1, half: Half, reason: str, size: int, out: Emission) -> None:
     """These bytes and all that follow in this direction are opaque."""
-    _report(half, reason, size, out.time_ns, out)
+    _report(half, _exchange(http, half), reason, size, out)
     half.phase, half.buffer = Phase.OPAQUE, b""
     if half is http.request:
         http.patient = False
@@ -79,16 +79,23 @@ def malformed(http: Http1, half: Half, reason: str, size: int, out: Emission) ->
 
 def anomaly(half: Half, reason: str, out: Emission) -> None:
     """Wrong, but read all the same."""
-    _report(half, reason, 0, half.started_ns, out)
+    _report(half, half.stream, reason, 0, out)
 
 
-def _report(half: Half, reason: str, size: int, time_ns: int, out: Emission) -> None:
+def _exchange(http: Http1, half: Half) -> int | None:
+    """Whose the bytes in hand are; a request has a number once its head is read."""
+    if half.phase != Phase.HEAD:
+        return half.stream
+    return http.waiting[0].stream if half is http.response and http.waiting else None
+
+
+def _report(half: Half, stream: int | None, reason: str, size: int, out: Emission) -> None:
     out.malformed(
         MalformedFrame(
             connection=out.connection,
-            time_ns=time_ns,
+            time_ns=out.time_ns,
             direction=half.direction,
-            stream=half.stream or None,
+            stream=stream,
             protocol="http/1.1",
             reason=reason,
             bytes=size,

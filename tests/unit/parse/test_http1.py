@@ -371,3 +371,13 @@ def test_a_coded_response_without_chunks_ends_with_the_connection():
         ]
     )
     assert story(frames)[-1] == "1 response end 3"
+
+
+def test_what_is_malformed_belongs_to_the_exchange_that_it_is_part_of():
+    def streams(*transcript):
+        return [f.stream for f in deliver(transcript) if isinstance(f, MalformedFrame)]
+
+    assert streams((EGRESS, GET + b"\0\n\n")) == [None]
+    assert streams((EGRESS, GET), (INGRESS, OK), (EGRESS, GET), (INGRESS, b"\0\n\n")) == [2]
+    assert streams((EGRESS, GET), (INGRESS, CHUNKED + b"x\n")) == [1]
+    assert streams((EGRESS, GET), (INGRESS, CHUNKED + b"0\n\n")) == []
