@@ -24,12 +24,8 @@ def settle(table: Table, moment: Moment, out: Emission) -> None:
             del table.stuck[number]
         elif connection.node == moment.node:
             _settle(table, connection, stuck, moment, out)
-    while table.pending_bytes > out.limits.shard_pending and table.stuck:
-        connection = table.connections[next(iter(table.stuck))]
-        out.count("pending_overflows")
-        out.connection = connection.id
-        tracker.give_up_all(table, connection, "buffer_full", out)
-        del table.stuck[connection.id]
+    if table.pending_bytes > out.limits.shard_pending:
+        _relieve(table, moment, out)
 
 
 def limit(table: Table, moment: Moment, out: Emission) -> None:
@@ -45,6 +41,18 @@ def limit(table: Table, moment: Moment, out: Emission) -> None:
     for connection in idle:
         tracker.end(table, connection, "evicted", moment, out)
         out.count("connections_evicted")
+
+
+def _relieve(table: Table, moment: Moment, out: Emission) -> None:
+    """Gives up what waited for longest, whatever its node, until the rest fits."""
+    for number in tuple(table.stuck):
+        if table.pending_bytes <= out.limits.shard_pending:
+            return
+        connection = table.connections.get(number)
+        if connection is not None and waits(connection):
+            out.count("pending_overflows")
+            out.connection, out.time_ns = number, moment.boot_ns + connection.anchor_ns
+            tracker.give_up_all(table, connection, "buffer_full", out)
 
 
 def _watch(table: Table, number: int, moment: Moment) -> None:

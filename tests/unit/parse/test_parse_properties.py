@@ -228,7 +228,7 @@ def _joins_nothing_across_a_gap(frames: list[AnyFrame]) -> None:
 
 @given(http1_transcripts(), st.integers(0, 2000), st.integers(1, 200))
 def test_content_after_a_gap_is_the_senders(transcript, at, size):
-    """One gap in the requests: every body byte that is told stands where the sender put it."""
+    """One gap in the requests: each body byte that is told stands where the sender put it."""
     sent = b"".join(data for direction, data in transcript if direction == EGRESS)
     whole = [
         frame for frame in converse([(EGRESS, sent)], joined=False, limits=None)
@@ -241,8 +241,9 @@ def test_content_after_a_gap_is_the_senders(transcript, at, size):
     kernel.lose(EGRESS, len(sent[at : at + size]))
     if sent[at + size :]:
         frames += kernel.batch(kernel.record(EGRESS, sent[at + size :]))
-    lost_heads = any(isinstance(f, GapFrame) and not f.part.endswith(".body") for f in frames)
+    if "resynchronised" in kernel.state.counters:
+        return  # ordinals count what was seen, not what was sent
     for frame in frames:
-        if isinstance(frame, BodyFrame) and not lost_heads:
+        if isinstance(frame, BodyFrame):
             stop = frame.offset + frame.size
             assert bodies[frame.stream][frame.offset : stop] == frame.data

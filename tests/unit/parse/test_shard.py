@@ -456,3 +456,29 @@ def test_what_comes_after_a_close_that_gave_up_is_late(kernel):
     assert kernel.batch(late, closed=(kernel.closed(),), tails=(tail,)) == []
     assert kernel.state.counters["late_bytes"] == len(GET)
     assert_exact(kernel.state)
+
+
+def test_a_connection_that_ends_while_it_waits_is_waited_for_no_longer(kernel):
+    assert kernel.batch(kernel.record(INGRESS, OK)) == []
+    kernel.batch(closed=(kernel.closed(),))
+    assert kernel.tick(2) == []
+    assert not kernel.state.table.stuck
+
+
+def test_a_capture_that_restarts_ends_what_was_awaited(kernel):
+    kernel.record(EGRESS, b"0123")
+    kernel.batch(kernel.record(EGRESS, b"456789"))
+    kernel.epoch, kernel.counter, kernel.seen = 2, 0, 0
+    frames = kernel.tick()
+    assert gaps(frames) == [("egress", 0, 4, "capture_restart")]
+    assert isinstance(frames[-1], CloseFrame)
+    assert_exact(kernel.state)
+
+
+def test_a_shard_gives_up_a_connection_that_closes_when_too_much_waits():
+    kernel = Kernel(ShardState(shard=0, limits=Limits(shard_pending=100)))
+    kernel.batch(opened=(kernel.opened(),))
+    kernel.record(EGRESS, b"x")
+    frames = kernel.batch(kernel.record(EGRESS, b"y" * 100), closed=(kernel.closed(),))
+    assert names(frames) == ["Gap", "Opaque", "Close"]
+    assert_exact(kernel.state)
