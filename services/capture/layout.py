@@ -26,7 +26,7 @@ TAIL = PAGE // 8
 # Indexes of 64-bit words in struct shared.
 WAITING = 0
 SHARED_COUNTERS = (
-    "calls_refused", "calls_torn", "connections_refused", "control_refused", "tails_refused",
+    "calls_refused", "connections_refused", "control_refused", "tails_refused",
 )  # fmt: skip
 SHARED_SIZE = PAGE
 

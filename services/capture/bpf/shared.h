@@ -39,13 +39,10 @@ enum { MARK_CONNECTED = 4, MARK_GENERATION = 8, GENERATION_MASK = 0xf8 };
 struct shared {
     __u64 waiting; /* the reader sleeps: ring the bell */
     __u64 calls_refused;
-    __u64 calls_torn;
     __u64 connections_refused;
     __u64 control_refused;
     __u64 tails_refused;
-    __u64 entries;
-    __u64 exits;
-    __u64 reserved[504];
+    __u64 reserved[507];
 };
 
 enum { CONTROL_BELL, CONTROL_OPENED, CONTROL_CLOSED, CONTROL_EXITED };

@@ -27,7 +27,7 @@ int main(void) {
     SIZE(ring) AT(ring, head) AT(ring, committed) AT(ring, wrap) AT(ring, discarded)
     AT(ring, seen_bytes) AT(ring, seen_records) AT(ring, submitted_bytes) AT(ring, connections)
     AT(ring, lost) AT(ring, tail)
-    SIZE(shared) AT(shared, waiting) AT(shared, calls_refused) AT(shared, calls_torn)
+    SIZE(shared) AT(shared, waiting) AT(shared, calls_refused)
     AT(shared, connections_refused) AT(shared, control_refused) AT(shared, tails_refused)
     SIZE(control) AT(control, kind) AT(control, detail) AT(control, shard) AT(control, tgid)
     AT(control, connection) AT(control, boot_ns) AT(control, ssl) AT(control, target)
