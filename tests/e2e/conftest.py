@@ -1,6 +1,6 @@
 """End to end: the real kernel. What can't run here is skipped, with the reason.
 
-With `PLAINWIRE_E2E_STRICT=1` (scripts/test sets it) a skipped test fails the run, unless the
+With `E2E_STRICT=1` (scripts/test sets it) a skipped test fails the run, unless the
 machine itself can't do eBPF.
 """
 
@@ -48,13 +48,13 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    strict = os.environ.get("PLAINWIRE_E2E_STRICT") == "1" and not obstacle()
+    strict = os.environ.get("E2E_STRICT") == "1" and not obstacle()
     if strict and _skipped and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _skipped and os.environ.get("PLAINWIRE_E2E_STRICT") == "1" and not obstacle():
+    if _skipped and os.environ.get("E2E_STRICT") == "1" and not obstacle():
         terminalreporter.section("skipped, but this machine can run it", red=True)
         for name in _skipped:
             terminalreporter.line(name)

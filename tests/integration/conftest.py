@@ -1,6 +1,6 @@
 """Integration: a real nats-server for each test, in a container where a Docker engine answers.
 
-`PLAINWIRE_TEST_NATS=process` or `=container` decides it by hand.
+`TEST_NATS=process` or `=container` decides it by hand.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.support.nats_server import Engine, LocalProcess, NatsServer
 
 
 def _engine() -> Engine:
-    match os.environ.get("PLAINWIRE_TEST_NATS", ""):
+    match os.environ.get("TEST_NATS", ""):
         case "container":
             return Container()
         case "process":
