@@ -11,9 +11,8 @@ from msgspec import Struct
 from services.cli.permission import NEEDED, lacking
 
 Level = Literal["ok", "warn", "fail"]
-OLDEST_KERNEL = (5, 8)  # ring buffers, CAP_BPF
+OLDEST_KERNEL = (5, 12)  # BPF compare-and-swap, which records take their room in a ring by
 OLDEST_NATS = (2, 9)
-LEAST_MEMLOCK = 64 << 20  # rings and maps, before 5.11
 # (first, last, what is wrong): kernels on which uprobes or ring buffers are known to misbehave.
 BAD_KERNELS: tuple[tuple[tuple[int, ...], tuple[int, ...], str], ...] = ()
 MIB = 1 << 20
@@ -47,7 +46,6 @@ class Facts(Struct, frozen=True, kw_only=True):
     first_pid_namespace: bool
     lockdown: str
     libssl: tuple[str, ...]
-    memlock: int  # bytes; -1: unlimited
     bus: BusFacts | None = None
 
 
@@ -68,7 +66,7 @@ def privileges(facts: Facts) -> Finding:
 def kernel(facts: Facts) -> Finding:
     version = numbers(facts.kernel)[:3]
     if version < OLDEST_KERNEL:
-        return Finding("fail", "kernel", facts.kernel, "5.8 or newer is needed (BPF ring buffers)")
+        return Finding("fail", "kernel", facts.kernel, "5.12 or newer is needed (BPF atomics)")
     for oldest, newest, problem in BAD_KERNELS:
         if oldest <= version <= newest:
             return Finding("fail", "kernel", f"{facts.kernel}: {problem}", "use another kernel")
@@ -130,15 +128,6 @@ def lockdown(facts: Facts) -> Finding:
         "fail", "lockdown", "confidentiality forbids reading memory from BPF",
         "boot with lockdown=integrity or none",
     )  # fmt: skip
-
-
-def memlock(facts: Facts) -> Finding | None:
-    """From 5.11 on BPF memory is charged to the cgroup instead."""
-    if numbers(facts.kernel)[:2] >= (5, 11) or not 0 <= facts.memlock < LEAST_MEMLOCK:
-        return None
-    return Finding(
-        "fail", "locked memory", f"{facts.memlock // MIB} MiB may be locked", "ulimit -l unlimited"
-    )
 
 
 def pid_namespace(facts: Facts) -> Finding:
@@ -210,7 +199,6 @@ CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
     tracefs,
     uprobes,
     lockdown,
-    memlock,
     pid_namespace,
     libraries,
     nats_server,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -36,7 +35,6 @@ def gather() -> Facts:
         nats_version=_version_of(server) if server else "",
         first_pid_namespace=_first_pid_namespace(),
         lockdown=_lockdown(),
-        memlock=resource.getrlimit(resource.RLIMIT_MEMLOCK)[0],
         libssl=tuple(sorted(map(str, Path("/usr/lib").glob("**/libssl.so.*")))),
     )
 
