@@ -8,14 +8,21 @@ from typing import Literal
 
 from msgspec import Struct
 
-from services.cli.permission import NEEDED, lacking
-
 Level = Literal["ok", "warn", "fail"]
 OLDEST_KERNEL = (5, 12)  # BPF compare-and-swap, which records take their room in a ring by
 OLDEST_NATS = (2, 9)
 # (first, last, what is wrong): kernels on which uprobes or ring buffers are known to misbehave.
 BAD_KERNELS: tuple[tuple[tuple[int, ...], tuple[int, ...], str], ...] = ()
 MIB = 1 << 20
+
+# linux/capability.h
+CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 19, 21, 38, 39
+NEEDED = {
+    CAP_SYS_ADMIN: "CAP_SYS_ADMIN",  # the private mount namespace of run and up
+    CAP_SYS_PTRACE: "CAP_SYS_PTRACE",
+    CAP_PERFMON: "CAP_PERFMON",
+    CAP_BPF: "CAP_BPF",
+}
 
 
 class BusFacts(Struct, frozen=True, kw_only=True):
@@ -54,6 +61,11 @@ class Finding(Struct, frozen=True):
     subject: str
     text: str
     mend: str = ""
+
+
+def lacking(capabilities: int) -> list[str]:
+    """Of a bit set of capabilities, the names of those that it has not."""
+    return [name for bit, name in NEEDED.items() if not capabilities >> bit & 1]
 
 
 def privileges(facts: Facts) -> Finding:
