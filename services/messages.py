@@ -24,6 +24,7 @@ class Direction(IntEnum):
 Side = Literal["request", "response"]
 Role = Literal["client", "server"]
 Protocol = Literal["http/1.0", "http/1.1", "http/2"]
+WebSocketType = Literal["text", "binary", "ping", "pong", "close"]
 
 # The kernel counts lost bytes by these reasons, in this order (record.h names the same).
 KERNEL_LOSS_REASONS = ("ring_full", "ring_refused", "unreadable", "shed")
@@ -235,7 +236,8 @@ class OpenFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="open"):
 
 
 class RequestHead(Frame, frozen=True, kw_only=True, array_like=True, tag="request"):
-    """`time_ns` is the head's first byte. `direction` is the one that the request travelled."""
+    """`time_ns` is the head's first byte. `direction` is the one that the request travelled; of a
+    `pushed` one, which the server made up and sent, the one that it would have."""
 
     stream: int  # HTTP/2 stream id, or the ordinal on an HTTP/1 connection, from 1
     protocol: Protocol
@@ -246,27 +248,41 @@ class RequestHead(Frame, frozen=True, kw_only=True, array_like=True, tag="reques
     path: str | None  # the request target as sent, query included
     headers: Headers
     hpack_partial: bool = False
+    anomaly: str = ""  # wrong, but read all the same: "content-length and transfer-encoding"
+    pushed: bool = False
 
 
 class ResponseHead(Frame, frozen=True, kw_only=True, array_like=True, tag="response"):
+    """`upgraded`: what is spoken on this stream from here on, instead of bodies: "websocket",
+    "tunnel" or another token. The request's end is then told with its head, the response's when
+    that ends; both have the size 0."""
+
     stream: int
     protocol: Protocol
     direction: Direction
     status: int | None
     headers: Headers
     hpack_partial: bool = False
+    anomaly: str = ""
+    upgraded: str = ""
 
 
 class InterimHead(Frame, frozen=True, kw_only=True, array_like=True, tag="interim"):
-    """A 1xx response; 101 ends HTTP on an HTTP/1.1 connection."""
+    """A 1xx response; 101 ends HTTP on an HTTP/1.1 connection and has `upgraded`, as above."""
 
     stream: int
     status: int
     headers: Headers
+    upgraded: str = ""
 
 
 class BodyFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="body"):
-    """`size` content bytes at `offset` of the body; `data` is the prefix that is kept (cap)."""
+    """`size` content bytes at `offset` of the body; `data` is the prefix that is kept (cap).
+
+    A body that lasts is given another cap's worth every 5 s, and one of a kind that streams (SSE)
+    has no cap: `data` may then go on at a higher offset than where it stopped. The bytes of gRPC
+    are counted here and stand in GrpcFrame.
+    """
 
     stream: int
     side: Side
@@ -285,6 +301,46 @@ class EndFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="end"):
     side: Side
     size: int
     trailers: Headers = ()
+
+
+class GrpcFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="grpc"):
+    """A message of gRPC or gRPC-Web; `time_ns` is its first byte, `index` counts a side's from 0.
+
+    `size` and `data` (the prefix that is kept) are as sent: where `encoding` is not None the
+    message is compressed so, by itself. gRPC-Web's trailers are the EndFrame's.
+    """
+
+    stream: int
+    side: Side
+    index: int
+    size: int
+    data: bytes = b""
+    encoding: str | None = None
+    truncated_by: Literal["cap", "gap"] | None = None
+
+    def __repr__(self) -> str:
+        return f"GrpcFrame({self.stream}, {self.side}, {self.index}, {self.size})"
+
+
+class WebSocketFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="websocket"):
+    """A message or control frame of WebSocket (RFC 6455); `time_ns` is its first byte.
+
+    Unmasked, joined and inflated: `size` counts so, None where that is impossible, because what it
+    refers to came before the first byte seen ("context") or is more than may be inflated ("bomb").
+    `data` is the prefix that is kept; of a close it is the reason without the code.
+    """
+
+    stream: int
+    sender: Role
+    type: WebSocketType
+    size: int | None
+    data: bytes = b""
+    compressed: bool = False  # it was
+    truncated_by: Literal["cap", "gap", "bomb", "context"] | None = None
+    close_code: int | None = None
+
+    def __repr__(self) -> str:
+        return f"WebSocketFrame({self.stream}, {self.sender}, {self.type}, {self.size})"
 
 
 class ResetFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="reset"):
@@ -320,7 +376,10 @@ class MalformedFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="mal
 
 
 class OpaqueFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="opaque"):
-    """Plaintext that is no HTTP (or no longer is, after 101 or CONNECT): counted, not kept."""
+    """Plaintext that is no HTTP (or no longer is, after 101 or CONNECT): counted, not kept.
+
+    `protocol` is named where it is proven, else "unknown".
+    """
 
     direction: Direction
     protocol: str  # "unknown", "websocket", "tunnel", "postgres" …
@@ -349,6 +408,8 @@ AnyFrame = (
     | InterimHead
     | BodyFrame
     | EndFrame
+    | GrpcFrame
+    | WebSocketFrame
     | ResetFrame
     | GapFrame
     | MalformedFrame
@@ -377,7 +438,8 @@ class Body(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`size` counts what passed on the wire after de-chunking, None where it can't be known.
 
     `captured` is what of that was kept; `text` or `base64` shows it, content-decoded where
-    `content_encoding` names codings that were undone in `decoded_from`.
+    `content_encoding` names codings that were undone in `decoded_from`. In a part of a stream that
+    lives, what is shown begins at `offset`.
     """
 
     size: int | None
@@ -388,6 +450,7 @@ class Body(Struct, frozen=True, kw_only=True, omit_defaults=True):
     base64: str | None = None
     content_encoding: str | None = None  # as sent
     decoded: bool = False  # the content coding is undone in what is shown
+    offset: int = 0
 
     def __repr__(self) -> str:
         return f"Body(size={self.size}, captured={self.captured})"
@@ -402,6 +465,7 @@ class Request(Struct, frozen=True, kw_only=True, omit_defaults=True):
     trailers: Headers
     body: Body
     hpack: Literal["partial"] | None = None
+    pushed: bool = False
 
 
 class Interim(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -416,6 +480,39 @@ class Response(Struct, frozen=True, kw_only=True, omit_defaults=True):
     body: Body
     interim: tuple[Interim, ...] = ()
     hpack: Literal["partial"] | None = None
+
+
+class Message(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"sender": "from"}):
+    """Of gRPC (`type` "message") or WebSocket; `size` as sent for gRPC, inflated for WebSocket."""
+
+    sender: Role
+    time: str
+    type: str
+    size: int | None
+    captured: int
+    truncated: bool = False
+    truncated_by: Literal["cap", "gap", "bomb", "context"] | None = None
+    text: str | None = None
+    base64: str | None = None
+    encoding: str | None = None  # as sent
+    decoded: bool = False  # that is undone in what is shown
+
+    def __repr__(self) -> str:
+        return f"Message({self.sender}, {self.type}, {self.size})"
+
+
+class Grpc(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    service: str | None
+    method: str | None
+    status: int | None
+    message: str | None = None  # grpc-message
+    messages: tuple[Message, ...] = ()
+
+
+class WebSocket(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    messages: tuple[Message, ...]
+    close_code: int | None = None
+    close_reason: str | None = None
 
 
 class WitnessConnection(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -473,6 +570,9 @@ class Witness(Struct, frozen=True, kw_only=True, omit_defaults=True):
     gaps: tuple[Gap, ...]
     trace: Trace
     partial_reasons: tuple[str, ...] = ()  # what made it reset or partial, besides gaps
+    anomalies: tuple[str, ...] = ()  # wrong, but read all the same
+    grpc: Grpc | None = None
+    websocket: WebSocket | None = None
 
 
 # --- what every service answers about itself: nats micro STATS data, endpoint `ledger` ------------
