@@ -332,7 +332,7 @@ class WebSocketFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="web
 
     stream: int
     sender: Role
-    type: WebSocketType
+    kind: WebSocketType
     size: int | None
     data: bytes = b""
     compressed: bool = False  # it was
@@ -340,7 +340,7 @@ class WebSocketFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="web
     close_code: int | None = None
 
     def __repr__(self) -> str:
-        return f"WebSocketFrame({self.stream}, {self.sender}, {self.type}, {self.size})"
+        return f"WebSocketFrame({self.stream}, {self.sender}, {self.kind}, {self.size})"
 
 
 class ResetFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="reset"):
