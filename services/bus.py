@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import nats
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js.errors import (
     APIError,
     BadRequestError,
@@ -28,8 +29,9 @@ from nats.js.errors import (
 from nats.js.errors import Error as JetStreamError
 
 from services import streams, subjects
-from services.cursor import Cursor, Incoming
-from services.publishing import MESSAGE_ID, Publication, Publisher
+from services.buckets import Bucket
+from services.cursor import Cursor, Incoming, StreamPosition
+from services.publishing import MESSAGE_ID, Publication, Publisher, Stored
 from services.settings import SharedSettings
 from services.telemetry import Telemetry
 
@@ -41,6 +43,9 @@ PAYLOAD_MARGIN = 8 * 1024
 CONNECT_FOR = 10.0  # seconds
 OLDEST_SERVER = (2, 9)
 SET_UP_ATTEMPTS = 50
+BUCKET_TIMEOUT = 2.0  # seconds
+ALIVE_WITHIN = 0.5  # seconds
+NOT_READY_AFTER = 10.0  # seconds
 RETRY_AFTER = 0.02  # seconds
 
 log = logging.getLogger("plainwire.bus")
@@ -77,11 +82,13 @@ class Bus:
     client: Client
     url: str
     telemetry: Telemetry
+    replicas: int = 1
     counters: BusCounters = field(default_factory=BusCounters)
 
     def __post_init__(self) -> None:
         self.js = self.client.jetstream()
-        self.publisher = Publisher(self.client, self.declare)
+        self._impatient = self.client.jetstream(timeout=BUCKET_TIMEOUT)
+        self.publisher = Publisher(self.client, self._declare_again)
         self._reconnected = asyncio.Event()
         self._closing = False
 
@@ -97,7 +104,7 @@ class Bus:
     async def declare(self) -> None:
         """Streams are there, or are made. Raises BusError."""
         try:
-            await streams.declare(self.js)
+            await streams.declare(self.js, self.replicas)
         except ServiceUnavailableError:
             raise BusError(f"JetStream is off on {self.url}; start nats-server with -js") from None
         except APIError as error:
@@ -131,26 +138,71 @@ class Bus:
         return await self._set_shards(shards)
 
     async def _set_shards(self, shards: str) -> str:
-        bucket = await self.js.create_key_value(bucket=subjects.BUCKET)
+        bucket = await self.js.create_key_value(bucket=subjects.BUCKET, replicas=self.replicas)
         try:
             await bucket.create("shards", shards.encode())
         except KeyWrongLastSequenceError:
             return ((await bucket.get("shards")).value or b"").decode(errors="replace")
         return shards
 
-    async def publish(self, out: Outgoing) -> None:
-        """Waits while too much is unacknowledged; returns once it is on its way."""
+    async def publish(
+        self,
+        out: Outgoing,
+        stored: Stored | None = None,
+        still: Callable[[], bool] | None = None,
+    ) -> None:
+        """Waits while too much is unacknowledged; returns once it is on its way. `stored` is told
+        when the server has it; where `still` says no it is not sent again."""
         headers = {MESSAGE_ID: out.message_id} if out.message_id else {}
         with self.telemetry.publishing(destination(out.subject), headers, out.links):
-            await self.publisher.publish(Publication(out.subject, out.payload, headers))
+            await self.publisher.publish(
+                Publication(out.subject, out.payload, headers, stored, still)
+            )
 
     async def flush(self) -> None:
         """Everything published so far is acknowledged."""
         await self.publisher.flush()
 
-    def cursor(self, stream: str, subject: str) -> Cursor:
-        """All of the subject's messages that the stream holds, and those to come, in order."""
-        return Cursor(self.client, self.js, stream, subject)
+    def cursor(self, stream: str, subject: str, after: StreamPosition | None = None) -> Cursor:
+        """All of the subject's messages behind `after` that the stream holds, and those to come,
+        in order."""
+        return Cursor(self.client, self.js, stream, subject, after=after)
+
+    async def purge(self, position: StreamPosition, stream: str, subject: str) -> None:
+        """Removes a subject's messages up to this one. What fails is done by the next one."""
+        try:
+            await self._impatient.purge_stream(stream, subject=subject, seq=position.sequence + 1)
+        except (JetStreamError, nats.errors.Error, TimeoutError):
+            self.counters.errors += 1
+
+    def bucket(self, name: str) -> Bucket:
+        return Bucket(self.client, self._impatient, self.publisher, name)
+
+    async def answer(self, subject: str) -> None:
+        """Tells whoever asks there that this connection lives."""
+
+        async def pong(message: Msg) -> None:
+            await message.respond(b"")
+
+        await self.client.subscribe(subject, cb=pong)
+
+    async def is_dead(self, subject: str) -> bool:
+        """Nobody listens there: its connection is gone. Silence proves nothing."""
+        try:
+            await self.client.request(subject, timeout=ALIVE_WITHIN)
+        except nats.errors.NoRespondersError:
+            return True
+        except (nats.errors.Error, TimeoutError):
+            return False
+        return False
+
+    async def listen(self, subject: str, heard: Callable[[str, bool], None]) -> None:
+        """To a bucket, as core NATS has it: at most once. Whether a value was deleted is told."""
+
+        async def hear(message: Msg) -> None:
+            heard(message.subject, bool(message.headers and "KV-Operation" in message.headers))
+
+        await self.client.subscribe(subject, cb=hear)
 
     def latest(self, stream: str, subject: str) -> AsyncIterator[Incoming]:
         """The subject's last message, if there is one, and each newer one."""
@@ -181,6 +233,21 @@ class Bus:
                 self._reconnected.set()
             self.publisher.resend_all()
 
+    async def _declare_again(self) -> None:
+        try:
+            await self.declare()
+        except BusError as error:
+            log.warning("%s", error)
+
+    def problem(self) -> str | None:
+        """Why this is not ready, for /readyz."""
+        if not self.connected:
+            return "not connected"
+        waiting = self.publisher.waiting()
+        if waiting > NOT_READY_AFTER:
+            return f"JetStream has not acknowledged a publication for {waiting:.0f} s"
+        return None
+
     async def close(self) -> None:
         self._closing = True
         if not self.client.is_closed:
@@ -207,7 +274,7 @@ async def connect(settings: SharedSettings, name: str, telemetry: Telemetry) -> 
     """Connected, with streams declared and the shard count agreed. Raises BusError."""
     url = check_url(settings)
     client = Client()
-    bus = Bus(client, _without_secrets(url), telemetry)
+    bus = Bus(client, _without_secrets(url), telemetry, settings.nats_replicas)
     try:
         async with asyncio.timeout(CONNECT_FOR):
             await _connect(bus, url, settings, name)

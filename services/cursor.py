@@ -1,5 +1,8 @@
 """Reading a stream in order, contiguously, from a known position: an ephemeral pull consumer.
 
+A position is (the stream's creation time, sequence). What the stream lost behind the reader's back
+is told with the next message: it was made anew, it expired, or somebody purged it.
+
 Not nats-py's ordered consumer: that one loses its start sequence on an early reset and skips what a
 slow subscription dropped. Here one pull request is open at a time, consumer sequences must follow
 one another, and whatever looks wrong ends in a new consumer behind the last message handed out.
@@ -8,39 +11,59 @@ one another, and whatever looks wrong ends in a new consumer behind the last mes
 from __future__ import annotations
 
 import asyncio
-import json
-from collections import deque
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import nats.errors
+from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from nats.js.errors import APIError, Error, NotFoundError
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamInfo
+from nats.js.errors import Error
 
+from services.consumer import Consumer
 from services.publishing import MESSAGE_ID
 
-BATCH = 256
-MAX_BYTES = 16 << 20
-EXPIRES = 10.0  # seconds that the server holds a pull request
-HEARTBEAT = 2.0  # seconds; twice that without a word and the consumer is made again
 FORGET_AFTER = 60.0  # seconds until the server drops a consumer that nobody reads
 RETRY_AFTER = 0.25
 _NO_HEADERS: Mapping[str, str] = {}
 
 
+class StreamPosition(Struct, frozen=True):
+    """The last message that was read, and when the stream had stored it (Unix ns)."""
+
+    created: str
+    sequence: int
+    stored_ns: int = 0
+
+
+Interruption = Literal["", "bus_restart", "expired", "purged"]
+
+
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """`sequence` is the stream's; `restarted` says that the stream was made anew before it."""
+    """`sequence` is the stream's; `interrupted` says what became of messages before this one, if
+    any that should be there are not."""
 
     subject: str
     payload: bytes
     message_id: str
     sequence: int
     headers: Mapping[str, str]
-    restarted: bool = False
+    interrupted: Interruption = ""
+    created: str = ""
+    stored_ns: int = 0
+
+    @property
+    def restarted(self) -> bool:
+        return self.interrupted == "bus_restart"
+
+    @property
+    def position(self) -> StreamPosition:
+        return StreamPosition(self.created, self.sequence, self.stored_ns)
 
     def __repr__(self) -> str:
         return f"Incoming({self.subject}, {self.sequence}, {len(self.payload)} bytes)"
@@ -52,166 +75,135 @@ class CursorCounters:
     consumers: int = 0  # made: 1 where nothing went wrong
     not_contiguous: int = 0
     stream_restarts: int = 0
-
-
-class _Consumer:
-    """One server-side consumer and its one open pull request."""
-
-    def __init__(self, client: Client, stream: str, name: str) -> None:
-        self._client = client
-        self._next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}"
-        self._inbox = client.new_inbox()
-        self._arrived: deque[Msg] = deque()
-        self._something = asyncio.Event()
-        self._wanted = 0
-        self._request = b""
-        self._sequence = 0
-
-    async def open(self) -> None:
-        self._request = json.dumps(
-            {
-                "batch": BATCH,
-                "max_bytes": MAX_BYTES,
-                "expires": int(EXPIRES * 1e9),
-                "idle_heartbeat": int(HEARTBEAT * 1e9),
-            }
-        ).encode()
-        self._subscription = await self._client.subscribe(
-            self._inbox, cb=self._on_message, pending_bytes_limit=4 * MAX_BYTES
-        )
-
-    async def close(self) -> None:
-        if not self._client.is_closed:
-            await self._subscription.unsubscribe()
-
-    async def _on_message(self, message: Msg) -> None:
-        self._arrived.append(message)
-        self._something.set()
-
-    async def next(self) -> Msg | None:
-        """A message, or None where this consumer is of no use any more."""
-        while True:
-            if not self._arrived:
-                if not await self._ask():
-                    return None
-                continue
-            message = self._arrived.popleft()
-            if message.reply:
-                self._wanted -= 1
-                self._sequence += 1
-                return message
-            if not self._take_status(message):
-                return None
-
-    async def _ask(self) -> bool:
-        """Keeps a request open and waits for anything to arrive."""
-        if self._wanted <= 0:
-            self._wanted = BATCH
-            await self._client.publish(self._next_subject, self._request, reply=self._inbox)
-        self._something.clear()
-        if self._arrived:
-            return True
-        try:
-            async with asyncio.timeout(2 * HEARTBEAT):
-                await self._something.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    def _take_status(self, message: Msg) -> bool:
-        status = (message.headers or {}).get("Status", "")
-        if status == "100":  # heartbeat
-            return True
-        description = (message.headers or {}).get("Description", "")
-        if status in ("404", "408") or (status == "409" and "MaxBytes" in description):
-            self._wanted = 0
-            return True
-        return False
-
-    def follows(self, consumer_sequence: int) -> bool:
-        return consumer_sequence == self._sequence
+    stream_expired: int = 0
+    stream_purged: int = 0
 
 
 @dataclass
 class Cursor:
-    """Iterate it. `last_value` starts at the last message of each subject instead of the first."""
+    """Iterate it. `last_value` starts at the last message of each subject instead of the first,
+    `after` behind what was read before."""
 
     client: Client
     js: JetStreamContext
     stream: str
     subject: str
     last_value: bool = False
+    after: StreamPosition | None = None
     counters: CursorCounters = field(default_factory=CursorCounters)
 
     def __post_init__(self) -> None:
-        self._after = 0  # the last stream sequence that was handed out
-        self._created = ""
-        self._restarted = False
+        after = self.after or StreamPosition("", 0)
+        self._after = after.sequence  # the last stream sequence that was handed out
+        self._stored_ns = after.stored_ns
+        self._created = after.created
+        self._interrupted: Interruption = ""
+        self._pending = 0  # messages that the server has for this reader behind the last one
+        self._stopped = False
+        self._consumer_now: Consumer | None = None
+
+    @property
+    def pending(self) -> int:
+        return self._pending
+
+    def stop(self) -> None:
+        """The iteration ends before the next message."""
+        self._stopped = True
+        if self._consumer_now is not None:
+            self._consumer_now.stop()
 
     async def __aiter__(self) -> AsyncIterator[Incoming]:
-        while not self.client.is_closed:
+        while not self.client.is_closed and not self._stopped:
             consumer = await self._consumer()
             if consumer is None:
                 await asyncio.sleep(RETRY_AFTER)
                 continue
+            self._consumer_now = consumer
             try:
                 async for incoming in self._read(consumer):
                     yield incoming
             finally:
+                self._consumer_now = None
                 await consumer.close()
 
-    async def _read(self, consumer: _Consumer) -> AsyncIterator[Incoming]:
-        while True:
+    async def _read(self, consumer: Consumer) -> AsyncIterator[Incoming]:
+        while not self._stopped:
             try:
                 message = await consumer.next()
             except (nats.errors.ConnectionClosedError, nats.errors.OutboundBufferLimitError):
                 return
             if message is None:
                 return
-            stream_sequence, consumer_sequence = _sequences(message.reply)
+            stream_sequence, consumer_sequence, stored_ns, pending = _sequences(message.reply)
             if not consumer.follows(consumer_sequence):
                 self.counters.not_contiguous += 1
                 return
             if stream_sequence <= self._after:
                 continue
-            self._after = stream_sequence
-            yield self._incoming(message, stream_sequence)
+            if pending < self._pending - 1 and not self._interrupted:
+                await self._notice_removal(pending)
+            self._after, self._stored_ns, self._pending = stream_sequence, stored_ns, pending
+            yield self._incoming(message)
 
-    def _incoming(self, message: Msg, sequence: int) -> Incoming:
+    def _incoming(self, message: Msg) -> Incoming:
         self.counters.delivered += 1
         headers = message.headers or _NO_HEADERS
-        restarted, self._restarted = self._restarted, False
+        interrupted, self._interrupted = self._interrupted, ""
         return Incoming(
             message.subject,
             message.data,
             headers.get(MESSAGE_ID, ""),
-            sequence,
+            self._after,
             headers,
-            restarted,
+            interrupted,
+            self._created,
+            self._stored_ns,
         )
 
-    async def _consumer(self) -> _Consumer | None:
+    async def _consumer(self) -> Consumer | None:
         """None where the server can't give one now."""
         if not self.client.is_connected:
             return None
         try:
-            await self._notice_restart()
+            await self._notice()
             info = await self.js.add_consumer(self.stream, self._configuration())
-            consumer = _Consumer(self.client, self.stream, info.name)
+            consumer = Consumer(self.client, self.stream, info.name)
             await consumer.open()
-        except (NotFoundError, APIError, Error, nats.errors.Error, TimeoutError):
+        except (Error, nats.errors.Error, TimeoutError):
             return None
         self.counters.consumers += 1
         return consumer
 
-    async def _notice_restart(self) -> None:
+    async def _notice(self) -> None:
+        """What has become of the stream since the last message."""
         info = await self.js.stream_info(self.stream)
         created = str(info.created)
+        self._pending = 0
         if self._created and created != self._created:
             self.counters.stream_restarts += 1
-            self._after = 0
-            self._restarted = True
+            self._after, self._stored_ns = 0, 0
+            self._interrupted = "bus_restart"
+        elif self._after and info.state.first_seq > self._after + 1:
+            self._tell(_removal(info, self._stored_ns))
         self._created = created
+
+    async def _notice_removal(self, pending: int) -> None:
+        """Fewer messages are left than there were: some went without having been read."""
+        try:
+            info = await self.js.stream_info(self.stream)
+        except (Error, nats.errors.Error, TimeoutError):
+            return
+        if info.state.first_seq > self._after + 1:
+            self._tell(_removal(info, self._stored_ns))
+        else:
+            self._tell("purged")  # this subject's alone, as the stream has older ones
+
+    def _tell(self, what: Interruption) -> None:
+        self._interrupted = what
+        if what == "expired":
+            self.counters.stream_expired += 1
+        else:
+            self.counters.stream_purged += 1
 
     def _configuration(self) -> ConsumerConfig:
         if self.last_value and not self._after:
@@ -233,8 +225,20 @@ class Cursor:
         )
 
 
-def _sequences(reply: str) -> tuple[int, int]:
-    """Stream and consumer sequence of `$JS.ACK…`; newer servers add a domain and an account."""
+def _removal(info: StreamInfo, read_ns: int) -> Interruption:
+    """Age and size remove the oldest; what went although it was young, in a stream that is not
+    full, was purged."""
+    limits = info.config
+    aged = bool(limits.max_age) and time.time_ns() - read_ns >= (limits.max_age or 0) * 1e9
+    most = limits.max_bytes or 0
+    full = 0 < most * 9 < info.state.bytes * 10
+    return "expired" if aged or full else "purged"
+
+
+def _sequences(reply: str) -> tuple[int, int, int, int]:
+    """Stream and consumer sequence, time and messages left of `$JS.ACK…`; newer servers add a
+    domain and an account."""
     tokens = reply.split(".")
     first = 5 if len(tokens) < 11 else 7
-    return int(tokens[first]), int(tokens[first + 1])
+    stream, consumer, stored_ns, pending = tokens[first : first + 4]
+    return int(stream), int(consumer), int(stored_ns), int(pending)

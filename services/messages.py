@@ -81,7 +81,9 @@ class Site(Struct, frozen=True, kw_only=True, omit_defaults=True):
     offset: int  # file offset of the same byte
     cost: Literal["emulated", "single_step", "uretprobe"]
     fallback: str = ""  # empty, or why nothing cheaper could be proven
-    frame: int = 0  # the stack pointer there plus this is the stack pointer at the call's first byte
+    frame: int = (
+        0  # the stack pointer there plus this is the stack pointer at the call's first byte
+    )
 
 
 class FileIdentity(Struct, frozen=True, kw_only=True, order=True):
@@ -218,6 +220,20 @@ class RawHead(Struct, frozen=True, kw_only=True):
 
 def raw_id(head: RawHead) -> str:
     return f"{head.node}/{head.epoch}/{head.shard}/{head.counter}"
+
+
+class NodeSilent(Struct, frozen=True, kw_only=True):
+    """Parse to itself, in RAW: by the clock of the shard's owner nothing has come from this node
+    since this batch. Message id: `silence_id()`. Void where something has come before it."""
+
+    node: str
+    shard: int
+    epoch: int
+    counter: int
+
+
+def silence_id(silent: NodeSilent) -> str:
+    return f"silent/{silent.node}/{silent.epoch}/{silent.shard}/{silent.counter}"
 
 
 # --- parse -> collect: plainwire.frames.<shard> (msgpack) -----------------------------------------
@@ -387,7 +403,8 @@ class OpaqueFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="opaque
 
 
 class CloseFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="close"):
-    """No more frames of this connection: freed, exited, evicted, reused, capture_restart."""
+    """No more frames of this connection: freed, exited, evicted, reused, capture_restart,
+    node_silent."""
 
     reason: str
 

@@ -20,14 +20,23 @@ MESSAGE_ID = "Nats-Msg-Id"
 MAX_MESSAGES = 256
 MAX_BYTES = 64 << 20
 RESEND_AFTER = 5.0  # seconds without an answer
-RETRY_AFTER = 0.25  # seconds after a refusal
+RETRY_AFTER = 0.25  # seconds after a refusal, and twice as long after each further one
+RETRY_AT_MOST = 4.0
+
+Stored = Callable[[int], None]
 
 
 @dataclass(slots=True, eq=False)
 class Publication:
+    """`stored` is told the stream sequence once the server has it; it goes out no more once `still`
+    says no: its owner has lost the shard, and ids older than the stream's window protect nobody."""
+
     subject: str
     payload: bytes
     headers: dict[str, str]
+    stored: Stored | None = None
+    still: Callable[[], bool] | None = None
+    since: float = 0.0
     resend_at: float = 0.0
     attempts: int = 0
 
@@ -39,6 +48,7 @@ class PublishCounters:
     duplicates: int = 0
     resent: int = 0
     refused: int = 0
+    dropped: int = 0
 
 
 @dataclass
@@ -67,6 +77,7 @@ class Publisher:
             await self._changed.wait_for(lambda: self._has_room(len(publication.payload)))
             self._next += 1
             number = self._next
+            publication.since = asyncio.get_running_loop().time()
             self._pending[number] = publication
             self._pending_bytes += len(publication.payload)
         self.counters.published += 1
@@ -87,8 +98,21 @@ class Publisher:
             now = asyncio.get_running_loop().time()
             for number, publication in list(self._pending.items()):
                 if publication.resend_at <= now and number in self._pending:
-                    self.counters.resent += 1
-                    await self._send(number, publication)
+                    await self._resend(number, publication)
+
+    async def _resend(self, number: int, publication: Publication) -> None:
+        if publication.still is not None and not publication.still():
+            self.counters.dropped += 1
+            await self._forget(number, publication)
+            return
+        self.counters.resent += 1
+        await self._send(number, publication)
+
+    async def _forget(self, number: int, publication: Publication) -> None:
+        async with self._changed:
+            if self._pending.pop(number, None) is not None:
+                self._pending_bytes -= len(publication.payload)
+            self._changed.notify_all()
 
     async def _restore_streams(self) -> None:
         if self._stream_is_missing:
@@ -103,6 +127,11 @@ class Publisher:
     @property
     def pending(self) -> int:
         return len(self._pending)
+
+    def waiting(self) -> float:
+        """Seconds that the oldest publication has waited for its acknowledgement."""
+        oldest = next(iter(self._pending.values()), None)
+        return asyncio.get_running_loop().time() - oldest.since if oldest else 0.0
 
     def _has_room(self, size: int) -> bool:
         if not self._pending:
@@ -127,27 +156,32 @@ class Publisher:
         publication = self._pending.get(number)
         if publication is None:
             return
-        if not _is_stored(message):
+        sequence = _stored_as(message)
+        if sequence is None:
             self.counters.refused += 1
             self._stream_is_missing = self._stream_is_missing or _no_stream(message)
-            publication.resend_at = asyncio.get_running_loop().time() + RETRY_AFTER
+            publication.resend_at = asyncio.get_running_loop().time() + _pause(publication)
             return
         self.counters.acknowledged += 1
         self.counters.duplicates += b'"duplicate"' in message.data
-        async with self._changed:
-            del self._pending[number]
-            self._pending_bytes -= len(publication.payload)
-            self._changed.notify_all()
+        if publication.stored is not None:
+            publication.stored(sequence)
+        await self._forget(number, publication)
+
+
+def _pause(publication: Publication) -> float:
+    return min(RETRY_AT_MOST, RETRY_AFTER * float(1 << min(publication.attempts - 1, 8)))
 
 
 def _no_stream(message: Msg) -> bool:
     return bool(message.headers and message.headers.get("Status") == "503")
 
 
-def _is_stored(message: Msg) -> bool:
+def _stored_as(message: Msg) -> int | None:
     if not message.data:
-        return False
+        return None
     try:
-        return "error" not in json.loads(message.data)
+        answer = json.loads(message.data)
     except ValueError:
-        return False
+        return None
+    return None if "error" in answer else int(answer.get("seq", 0))

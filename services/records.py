@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.messages import Direction, FrameBatch, Losses, RawHead
+from services.messages import Direction, FrameBatch, Losses, NodeSilent, RawHead
 
 MAGIC = b"PW"
 VERSION = 1
@@ -23,6 +23,7 @@ VERSION = 1
 class Kind(IntEnum):
     RAW = 1
     FRAMES = 2
+    DECISION = 3  # what a clock has to tell, as input among input
 
 
 class MalformedBatch(ValueError):
@@ -42,6 +43,7 @@ _HEAD_LENGTH = struct.Struct("<I")
 _encode_msgpack = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(RawHead).decode
 _KINDS = frozenset(Kind)
+_decode_silence = msgspec.msgpack.Decoder(NodeSilent).decode
 _decode_frames = msgspec.msgpack.Decoder(FrameBatch).decode
 
 
@@ -130,6 +132,18 @@ def decode_frames(data: bytes) -> FrameBatch:
         return _decode_frames(_open(data, Kind.FRAMES))
     except (msgspec.DecodeError, ValueError):
         raise MalformedBatch("the batch holds no frames") from None
+
+
+def encode_decision(decision: NodeSilent) -> bytes:
+    return _ENVELOPE.pack(MAGIC, Kind.DECISION, VERSION) + _encode_msgpack(decision)
+
+
+def decode_decision(data: bytes) -> NodeSilent:
+    """Raises MalformedBatch."""
+    try:
+        return _decode_silence(_open(data, Kind.DECISION))
+    except (msgspec.DecodeError, ValueError):
+        raise MalformedBatch("the batch holds no decision") from None
 
 
 def kind_of(data: bytes) -> Kind | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import hashlib
 import logging
 import resource
 import signal
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import msgspec
 import nats.micro
@@ -28,6 +30,7 @@ from services.bus import Bus, BusError
 from services.health import Health
 from services.messages import ServiceLedger
 from services.settings import SharedSettings
+from services.stage import Stage
 
 STOP_WITHIN = 4.0  # seconds that a body has for draining once it is told to stop
 FLUSH_WITHIN = 2.0
@@ -54,6 +57,18 @@ class Runtime:
     def describe(self, ledger: Callable[[], ServiceLedger]) -> None:
         """Shows these sums in micro STATS, on the endpoint `ledger` and as metrics."""
         self._ledger = ledger
+
+    async def run_stage(self, stage: Stage, ledger: Callable[[], ServiceLedger]) -> None:
+        """Until it is told to stop. Shows the sums of its shards, and where each of them is."""
+
+        def told() -> ServiceLedger:
+            own = ledger()
+            counters = {**own.counters, **stage.counters()}
+            return msgspec.structs.replace(own, node=self.settings.node, counters=counters)
+
+        self.describe(told)
+        self.health.check("shards", stage.problem)
+        await stage.run(self.stopping)
 
     async def endpoint(self, name: str, handler: Handler) -> None:
         """Answers requests on plainwire.<service>.<name>.<node>. A failure answers without text."""
@@ -82,6 +97,8 @@ class Runtime:
             "bus_resent": publisher.counters.resent,
             "bus_refused": publisher.counters.refused,
             "bus_pending": publisher.pending,
+            "bus_dropped": publisher.counters.dropped,
+            "bus_waiting_ms": int(publisher.waiting() * 1000),
             "bus_disconnects": counters.disconnects,
             "bus_reconnects": counters.reconnects,
         }
@@ -124,6 +141,16 @@ def flat(ledger: ServiceLedger) -> list[tuple[str, int]]:
         found += [("exchanges_filtered", e.filtered), ("exchanges_open", e.open)]
         found += [(f"exchanges_partial{{reason={r}}}", n) for r, n in e.partial.items()]
     return found
+
+
+def fingerprint(service: str, settings: msgspec.Struct) -> str:
+    """Of the code and the settings that decide what a service makes of its input: a replay is
+    promised to be exact where this is the same."""
+    root = Path(__file__).parent
+    digest = hashlib.blake2s(msgspec.msgpack.encode(settings), digest_size=8)
+    for source in (*sorted(root.glob("*.py")), *sorted((root / service).rglob("*.py"))):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
 
 
 def release() -> str:
@@ -171,7 +198,7 @@ async def _serve(
     _stop_on_signals(stopping)
     bus = await buses.connect(settings, name, traces)
     runtime = Runtime(name, settings, bus, Health(f"plainwire_{name}"), traces, stopping)
-    runtime.health.check("nats", lambda: None if bus.connected else "not connected")
+    runtime.health.check("nats", bus.problem)
     runtime.health.counters = runtime.metrics
     server = await _serve_health(runtime)
     try:

@@ -1,58 +1,167 @@
-"""A stage: the messages of each shard, in order, through a fold, to the bus.
+"""A stage: shards of a stream, each folded by the replica that owns it.
 
-The fold is pure: one message in, its own messages out, each with a message id that a replay
-repeats. So a stage that starts anew reads its stream from the beginning and publishes what the
-server already has: nothing is lost and nothing is there twice.
+Which shards those are is the leases'; how one is read, published and saved is folding's. Here they
+meet: a shard that was taken is begun, one that is surplus or lost is left, and at the end all are
+handed on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from services.bus import Bus, Incoming, Outgoing, destination
-from services.cursor import Cursor
+from services import subjects
+from services.bus import Bus
+from services.folding import PIECE_BYTES, Folding, Service, Work
+from services.leasing import Leases
+from services.snapshots import Fenced, Snapshots
 
-Fold = Callable[[Incoming], list[Outgoing]]
+__all__ = ["Service", "Stage", "Work"]
+
+DECIDE_EVERY = 10.0  # seconds
+NOT_SAVED_FOR = 30.0  # seconds after which a shard is not ready
 
 
 @dataclass
 class Stage:
-    """Every shard of `stream`, each with its own cursor and its own fold."""
+    """`service` folds `stream`, whose shards have the subjects `subject_of`."""
 
     bus: Bus
+    service: Service
     stream: str
     subject_of: Callable[[int], str]
-    fold_of: Callable[[int], Fold]
-    shards: range
-    cursors: dict[int, Cursor] = field(default_factory=dict)
+    shards: int
+    node: str
+    now: Callable[[], float] = field(default_factory=lambda: asyncio.get_running_loop().time)
+    foldings: dict[int, Folding] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.replica = f"{subjects.token(self.node)}-{secrets.token_hex(4)}"
+        self.leases = Leases(self.bus, self.service.name, self.replica, self.shards, self.now)
+        self._running: dict[int, asyncio.Task[None]] = {}
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Until `stopping` is set. What was folded is then on its way to the bus."""
+        """Until `stopping` is set; then every shard is saved and given back."""
         async with asyncio.TaskGroup() as tasks:
-            readers = [
-                tasks.create_task(self._run_shard(shard), name=f"shard {shard}")
-                for shard in self.shards
+            background = [
+                tasks.create_task(self.leases.run(), name="leases"),
+                tasks.create_task(self._decide_regularly(), name="decide"),
+                tasks.create_task(self._wake_at(stopping), name="stop"),
             ]
-            await stopping.wait()
-            for reader in readers:
-                reader.cancel()
+            while not stopping.is_set():
+                self.leases.changed.clear()
+                self._leave_surplus()
+                self._begin_taken(tasks)
+                await self.leases.changed.wait()
+            await self.leases.leave()
+            for folding in self.foldings.values():
+                folding.leave()
+            if self._running:
+                await asyncio.wait(self._running.values())
+            for shard in tuple(self.leases.held):
+                await self.leases.give_back(shard)
+            for task in background:
+                task.cancel()
+
+    def _leave_surplus(self) -> None:
+        for shard in self._running:
+            lease = self.leases.held.get(shard)
+            if lease is None or lease.surplus or lease is not self.foldings[shard].lease:
+                self.foldings[shard].leave()
+
+    def _begin_taken(self, tasks: asyncio.TaskGroup) -> None:
+        for shard, lease in self.leases.held.items():
+            if shard not in self._running and not lease.surplus:
+                folding = self.foldings.get(shard) or self._folding(shard)
+                folding.lease = lease
+                self._running[shard] = tasks.create_task(self._own(folding), name=f"shard {shard}")
+
+    def _folding(self, shard: int) -> Folding:
+        folding = self.foldings[shard] = Folding(
+            self.bus,
+            self.bus.telemetry,
+            self.service,
+            self.stream,
+            self.subject_of(shard),
+            shard,
+            Snapshots(
+                self.bus.bucket(subjects.STATE),
+                f"{self.service.name}.{shard}",
+                self.service.format,
+                self.service.code,
+                min(PIECE_BYTES, self.bus.max_payload),
+                lambda: self.foldings[shard].valid(),
+            ),
+            self.now,
+        )
+        return folding
+
+    async def _own(self, folding: Folding) -> None:
+        """One shard for as long as the lease lasts. What was cut off by the bus is kept."""
+        shard, lease = folding.shard, folding.lease
+        try:
+            await folding.run(lease)
+        except Fenced:
+            self.leases.counters["owners_fenced"] += 1
+            folding.forget()
+        finally:
+            del self._running[shard]
+            self.leases.changed.set()
+        if self.leases.held.get(shard) is lease:
+            await self.leases.give_back(shard)
+
+    async def _decide_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(DECIDE_EVERY)
+            for folding in tuple(self.foldings.values()):
+                await folding.decide()
+
+    async def _wake_at(self, stopping: asyncio.Event) -> None:
+        await stopping.wait()
+        self.leases.changed.set()
+
+    # --- what an operator sees ------------------------------------------------------------------
+
+    def problem(self) -> str | None:
+        """Why this is not ready, for /readyz."""
+        for shard, folding in self._owned():
+            age = self.now() - folding.saved_at
+            if age > NOT_SAVED_FOR:
+                return f"shard {shard} was not saved for {age:.0f} s"
+        return None
 
     def counters(self) -> dict[str, int]:
-        cursors = [cursor.counters for cursor in self.cursors.values()]
+        cursors = [f.cursor.counters for f in self.foldings.values() if f.cursor is not None]
+        total: Counter[str] = Counter(
+            {
+                "messages_read": sum(c.delivered for c in cursors),
+                "consumers_made": sum(c.consumers for c in cursors),
+                "messages_not_contiguous": sum(c.not_contiguous for c in cursors),
+                "bus_restarts": sum(c.stream_restarts for c in cursors),
+                "streams_expired": sum(c.stream_expired for c in cursors),
+                "streams_purged": sum(c.stream_purged for c in cursors),
+                "shards_owned": len(self.service.owned),
+            }
+        )
+        total.update(self.leases.counters)
+        for folding in self.foldings.values():
+            total.update(folding.counters)
+        for shard, folding in self._owned():
+            total.update(self._of_shard(shard, folding))
+        return dict(total)
+
+    def _of_shard(self, shard: int, folding: Folding) -> dict[str, int]:
+        label = f"{{shard={shard}}}"
+        position = folding.position
         return {
-            "messages_read": sum(c.delivered for c in cursors),
-            "consumers_made": sum(c.consumers for c in cursors),
-            "messages_not_contiguous": sum(c.not_contiguous for c in cursors),
-            "bus_restarts": sum(c.stream_restarts for c in cursors),
+            f"shard_position{label}": position.sequence if position else 0,
+            f"shard_lag{label}": folding.cursor.pending if folding.cursor else 0,
+            f"snapshot_age_ms{label}": int((self.now() - folding.saved_at) * 1000),
+            f"snapshot_bytes{label}": folding.snapshots.stored_bytes,
         }
 
-    async def _run_shard(self, shard: int) -> None:
-        cursor = self.bus.cursor(self.stream, self.subject_of(shard))
-        self.cursors[shard] = cursor
-        fold, telemetry = self.fold_of(shard), self.bus.telemetry
-        async for incoming in cursor:
-            with telemetry.processing(destination(incoming.subject), incoming.headers):
-                for out in fold(incoming):
-                    await self.bus.publish(out)
+    def _owned(self) -> list[tuple[int, Folding]]:
+        return [(shard, self.foldings[shard]) for shard in sorted(self.service.owned)]

@@ -31,6 +31,7 @@ class Stream(NamedTuple):
     window: float = 120
     last_value: bool = False
     republish: str = ""
+    bucket: bool = False  # as every NATS client knows them
 
 
 _MEMORY, _FILE = StorageType.MEMORY, StorageType.FILE
@@ -50,21 +51,26 @@ STREAMS = (
         window=300,
         republish="plainwire.witnesses.>",
     ),
-)
+    # Who owns which shard, and the shards' state: both are plaintext's neighbours, in memory.
+    Stream(f"KV_{subjects.OWNERS}", f"$KV.{subjects.OWNERS}.>", _MEMORY, 10, 8 * MIB, 10, True,
+           bucket=True),
+    Stream(f"KV_{subjects.STATE}", f"$KV.{subjects.STATE}.>", _MEMORY, 0, 256 * MIB, 10, True,
+           bucket=True),
+)  # fmt: skip
 
 
-async def declare(js: JetStreamContext) -> None:
+async def declare(js: JetStreamContext, replicas: int = 1) -> None:
     for stream in STREAMS:
-        await _declare(js, stream)
+        await _declare(js, stream, replicas)
 
 
-async def _declare(js: JetStreamContext, stream: Stream) -> None:
+async def _declare(js: JetStreamContext, stream: Stream, replicas: int) -> None:
     if await _is_there(js, stream.name):
         return
     max_bytes = stream.max_bytes
     while True:
         try:
-            await js.add_stream(_configuration(stream, max_bytes))
+            await js.add_stream(_configuration(stream, max_bytes, replicas))
             return
         except APIError as error:
             if error.err_code in _TAKEN and await _is_there(js, stream.name):
@@ -82,7 +88,7 @@ async def _is_there(js: JetStreamContext, name: str) -> bool:
     return True
 
 
-def _configuration(stream: Stream, max_bytes: int) -> StreamConfig:
+def _configuration(stream: Stream, max_bytes: int, replicas: int) -> StreamConfig:
     return StreamConfig(
         name=stream.name,
         subjects=[stream.subject],
@@ -90,7 +96,10 @@ def _configuration(stream: Stream, max_bytes: int) -> StreamConfig:
         max_age=stream.max_age,
         max_bytes=max_bytes,
         duplicate_window=stream.window,
-        discard=DiscardPolicy.OLD,
+        discard=DiscardPolicy.NEW if stream.bucket else DiscardPolicy.OLD,
+        num_replicas=replicas,
+        allow_rollup_hdrs=stream.bucket,
+        deny_delete=stream.bucket,
         max_msgs_per_subject=1 if stream.last_value else -1,
         republish=RePublish(src=stream.subject, dest=stream.republish)
         if stream.republish

@@ -14,6 +14,8 @@ FRAMES = "FRAMES"
 WITNESSES = "WITNESSES"
 FINDINGS = "FINDINGS"
 BUCKET = "plainwire"
+OWNERS = "plainwire_owners"
+STATE = "plainwire_state"
 
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_-]+")
 _MAX_TOKEN = 80
@@ -51,6 +53,11 @@ def raw_of_shard(shard: int) -> str:
 
 def frames(shard: int) -> str:
     return f"plainwire.frames.{shard}"
+
+
+def alive(service: str, replica: str) -> str:
+    """Where a replica answers for as long as its connection lives."""
+    return f"plainwire.alive.{service}.{replica}"
 
 
 def stored_witness(source: Source) -> str:

@@ -20,8 +20,17 @@ from services.messages import (
     ResponseHead,
     Witness,
     raw_id,
+    silence_id,
 )
-from services.records import Kind, MalformedBatch, Record, decode_frames, decode_raw, kind_of
+from services.records import (
+    Kind,
+    MalformedBatch,
+    Record,
+    decode_decision,
+    decode_frames,
+    decode_raw,
+    kind_of,
+)
 
 _QUIET_FIELDS = frozenset({"connection", "time_ns", "headers", "trailers", "data", "source"})
 
@@ -39,6 +48,9 @@ def decode(data: bytes, *, payload: bool) -> list[str]:
                 return list(raw_lines(head, records, payload=payload))
             case Kind.FRAMES:
                 return list(frame_lines(decode_frames(data), payload=payload))
+            case Kind.DECISION:
+                silent = decode_decision(data)
+                return [escape(f"decision {silence_id(silent)}: nothing has come since")]
             case None:
                 return list(_json_lines(data))
     except MalformedBatch as error:

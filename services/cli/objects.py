@@ -9,7 +9,15 @@ import msgspec
 
 from services.cli.decoding import Undecodable
 from services.messages import AnyFrame, FrameBatch, RawHead
-from services.records import Kind, MalformedBatch, Record, decode_frames, decode_raw, kind_of
+from services.records import (
+    Kind,
+    MalformedBatch,
+    Record,
+    decode_decision,
+    decode_frames,
+    decode_raw,
+    kind_of,
+)
 
 _CAPTURED = frozenset({"data", "headers", "trailers"})
 
@@ -22,6 +30,8 @@ def as_object(data: bytes, *, payload: bool) -> bytes:
                 return msgspec.json.encode(_raw(*decode_raw(data), payload=payload))
             case Kind.FRAMES:
                 return msgspec.json.encode(_frames(decode_frames(data), payload=payload))
+            case Kind.DECISION:
+                return msgspec.json.encode({"silent": decode_decision(data)})
             case None:
                 msgspec.json.decode(data)
                 return data

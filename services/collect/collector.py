@@ -5,14 +5,17 @@ Knows where states are kept and how their sums add up; what a batch means is `pa
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import MutableMapping, Sequence
+
+import msgspec
 
 from services import records, subjects
 from services.bus import Incoming, Outgoing
-from services.collect import delivery, pairing
+from services.collect import delivery, pairing, saving
 from services.collect.sinks import Sink
 from services.collect.state import Limits, ShardState
+from services.groups import Written
 from services.messages import (
     ExchangeLedger,
     FrameBatch,
@@ -21,43 +24,59 @@ from services.messages import (
     TickFrame,
     Witness,
 )
-from services.stage import Fold
+from services.stage import Work
 
 
 class Collector:
-    """`most` is how many bytes a message may have; `acknowledged` how many the bus has stored."""
+    """Makes the works of a stage; `owned` are those whose sums this replica tells. `most` is how
+    many bytes a message may have."""
 
-    def __init__(
-        self, limits: Limits, most: int, sinks: Sequence[Sink], acknowledged: Callable[[], int]
-    ) -> None:
+    name = "collect"
+    format = saving.FORMAT
+
+    def __init__(self, limits: Limits, most: int, sinks: Sequence[Sink], code: str = "") -> None:
+        self.code = code
+        self.owned: MutableMapping[int, Work] = {}
         self._limits = limits
-        self._most = most
-        self._sinks = sinks
-        self._acknowledged = acknowledged
-        self._produced = 0
-        self._folded: dict[tuple[int, str], Position] = {}  # whose witnesses may be under way
-        self._stored: dict[tuple[int, str], Position] = {}
-        self._states: dict[int, ShardState] = {}
-        self._malformed = 0
+        self._delivery = _Delivery(most, sinks)
 
-    def fold_of(self, shard: int) -> Fold:
-        state = self._states[shard] = ShardState(shard=shard, limits=self._limits)
-        return lambda incoming: self._fold(state, incoming)
+    def begin(self, shard: int) -> ShardWork:
+        return ShardWork(ShardState(shard=shard, limits=self._limits), self._delivery)
 
-    def _fold(self, state: ShardState, incoming: Incoming) -> list[Outgoing]:
-        self._settle()
+    def resume(self, shard: int, written: Written) -> ShardWork | None:
         try:
-            batch = records.decode_frames(incoming.payload)
-        except records.MalformedBatch:
-            self._malformed += 1
-            return []
-        witnesses = pairing.receive(state, batch)
-        self._produced += len(witnesses)
-        self._note_positions(state, batch)
-        return [self._deliver(witness) for witness in witnesses]
+            state = saving.read(written, self._limits)
+        except msgspec.DecodeError:
+            return None
+        return ShardWork(state, self._delivery) if state.shard == shard else None
 
-    def _deliver(self, witness: Witness) -> Outgoing:
-        for sink in self._sinks:
+    def ledger(self) -> ServiceLedger:
+        works = [work for work in self.owned.values() if isinstance(work, ShardWork)]
+        counters = Counter({"batches_malformed": 0})
+        for state in (work.state for work in works):
+            counters.update(state.counters)
+            counters["connections_known"] += len(state.connections)
+            counters["bytes_buffered"] += state.buffered
+        for sink in self._delivery.sinks:
+            counters.update(sink.counters())
+        return ServiceLedger(
+            service="collect",
+            shards=tuple(work.state.shard for work in works),
+            positions=tuple(at for work in works for at in work.told.values()),
+            exchanges=_sum([work.state.ledger() for work in works]),
+            counters=dict(counters),
+        )
+
+
+class _Delivery:
+    """Where witnesses go, whatever their shard."""
+
+    def __init__(self, most: int, sinks: Sequence[Sink]) -> None:
+        self.sinks = sinks
+        self._most = most
+
+    def deliver(self, witness: Witness) -> Outgoing:
+        for sink in self.sinks:
             sink.offer(witness)
         return Outgoing(
             subjects.stored_witness(witness.source),
@@ -65,51 +84,63 @@ class Collector:
             delivery.message_id(witness),
         )
 
-    def ledger(self) -> ServiceLedger:
-        counters = Counter({"batches_malformed": self._malformed})
-        for state in self._states.values():
-            counters.update(state.counters)
-            counters["connections_known"] += len(state.connections)
-            counters["bytes_buffered"] += state.buffered
-        for sink in self._sinks:
-            counters.update(sink.counters())
-        return ServiceLedger(
-            service="collect",
-            shards=tuple(self._states),
-            positions=self._positions(),
-            exchanges=self._exchanges(),
-            counters=dict(counters),
-        )
 
-    def _note_positions(self, state: ShardState, batch: FrameBatch) -> None:
+class ShardWork:
+    """One shard. `told` is how far each node is folded: a position is told once every witness up to
+    it is stored, so that who sees it may read them."""
+
+    def __init__(self, state: ShardState, deliver: _Delivery) -> None:
+        self.state = state
+        self.told = {node: at for node in state.nodes if (at := _position(state, node)).epoch}
+        self._delivery = deliver
+        self._messages = 0
+        self._untold: deque[tuple[int, Position]] = deque()
+
+    def receive(self, message: Incoming) -> list[Outgoing]:
+        self._messages += 1
+        witnesses: list[Witness] = []
+        if message.interrupted:
+            witnesses += pairing.interrupt(self.state, message.interrupted)
+        try:
+            batch = records.decode_frames(message.payload)
+        except records.MalformedBatch:
+            self.state.count("batches_malformed")
+        else:
+            witnesses += pairing.receive(self.state, batch)
+            self._note_positions(batch)
+        return [self._delivery.deliver(witness) for witness in witnesses]
+
+    def stored(self, messages: int) -> None:
+        while self._untold and self._untold[0][0] <= messages:
+            _, at = self._untold.popleft()
+            self.told[at.node] = at
+
+    def decide(self, now: float) -> list[Outgoing]:
+        """Nothing here needs a clock: parse tells of a node that is gone."""
+        return []
+
+    def write(self, *, everything: bool) -> Written:
+        return saving.write(self.state, everything=everything)
+
+    def _note_positions(self, batch: FrameBatch) -> None:
         for frame in batch.frames:
-            if type(frame) is TickFrame and (progress := state.nodes.get(frame.node)):
-                self._folded[state.shard, frame.node] = Position(
-                    node=frame.node,
-                    shard=state.shard,
-                    epoch=progress.epoch,
-                    counter=progress.counter,
-                )
+            if type(frame) is TickFrame and frame.node in self.state.nodes:
+                self._untold.append((self._messages, _position(self.state, frame.node)))
 
-    def _positions(self) -> tuple[Position, ...]:
-        """A position is told once every witness up to it is stored: who sees it may read them."""
-        self._settle()
-        return tuple(self._stored.values())
 
-    def _settle(self) -> None:
-        if self._folded and self._acknowledged() == self._produced:
-            self._stored |= self._folded
-            self._folded.clear()
+def _position(state: ShardState, node: str) -> Position:
+    progress = state.nodes[node]
+    return Position(node=node, shard=state.shard, epoch=progress.epoch, counter=progress.counter)
 
-    def _exchanges(self) -> ExchangeLedger:
-        ledgers = [state.ledger() for state in self._states.values()]
-        partial: Counter[str] = Counter()
-        for ledger in ledgers:
-            partial.update(ledger.partial)
-        return ExchangeLedger(
-            begun=sum(ledger.begun for ledger in ledgers),
-            complete=sum(ledger.complete for ledger in ledgers),
-            partial=dict(partial),
-            filtered=sum(ledger.filtered for ledger in ledgers),
-            open=sum(ledger.open for ledger in ledgers),
-        )
+
+def _sum(ledgers: Sequence[ExchangeLedger]) -> ExchangeLedger:
+    partial: Counter[str] = Counter()
+    for ledger in ledgers:
+        partial.update(ledger.partial)
+    return ExchangeLedger(
+        begun=sum(ledger.begun for ledger in ledgers),
+        complete=sum(ledger.complete for ledger in ledgers),
+        partial=dict(partial),
+        filtered=sum(ledger.filtered for ledger in ledgers),
+        open=sum(ledger.open for ledger in ledgers),
+    )

@@ -28,6 +28,7 @@ _CAUSE_OF_CLOSE = {
     "exited": Cause.PROCESS_EXITED,
     "evicted": Cause.CONNECTION_EVICTED,
     "capture_restart": Cause.CAPTURE_RESTART,
+    "node_silent": Cause.NODE_SILENT,
 }
 
 
@@ -105,7 +106,10 @@ def _admit(fold: Fold, connection_id: int, source: Source) -> Connection:
         end(fold, next(iter(state.connections)), Cause.CONNECTION_EVICTED)
     connection = Connection(source, fold.epoch, source.node)
     connection.generation = state.evicted.pop(connection_id, 0)
+    state.admitted += 1
+    connection.number = state.admitted
     state.connections[connection_id] = connection
+    state.touched.add(connection_id)
     return connection
 
 
@@ -137,6 +141,7 @@ def end(fold: Fold, connection_id: int, cause: Cause) -> None:
     for number in tuple(connection.streams.values()):
         ending.finish(fold, number, cause)
     del state.connections[connection_id]
+    state.touched.add(connection_id)
     if cause == Cause.CONNECTION_EVICTED:
         # It may come back: the ids of its exchanges must not.
         if len(state.evicted) >= state.limits.remembered:

@@ -25,11 +25,20 @@ class Cause(StrEnum):
     OVERTAKEN = "overtaken"
     TIMEOUT = "timeout"
     LIMIT = "limit"
+    NODE_SILENT = "node_silent"
+    BUS_RESTART = "bus_restart"
 
 
 # After these nobody can say that the peer did not answer: what it sent may be what is missing.
 _NOT_THE_PEERS = frozenset(
-    {Cause.CONNECTION_EVICTED, Cause.CAPTURE_RESTART, Cause.STREAM_REUSED, Cause.LIMIT}
+    {
+        Cause.CONNECTION_EVICTED,
+        Cause.CAPTURE_RESTART,
+        Cause.STREAM_REUSED,
+        Cause.LIMIT,
+        Cause.NODE_SILENT,
+        Cause.BUS_RESTART,
+    }
 )
 
 # RFC 9113 §7
@@ -47,6 +56,7 @@ def reset_reason(code: int) -> str:
 def finish(fold: Fold, number: int, cause: Cause, detail: str = "") -> None:
     state = fold.state
     exchange = state.exchanges.pop(number)
+    state.touched.add(exchange.connection)
     connection = state.connections[exchange.connection]
     del connection.streams[exchange.stream]
     if exchange.request is None:

@@ -23,22 +23,17 @@ def main(settings: Settings) -> int:
 
 async def _collect(service: Runtime, settings: Settings) -> None:
     sinks = _sinks(settings)
-    published = service.bus.publisher.counters
+    limits = _limits(settings)
     collector = Collector(
-        _limits(settings), service.bus.max_payload, sinks, lambda: published.acknowledged
+        limits, service.bus.max_payload, sinks, runtime.fingerprint("collect", limits)
     )
     stage = Stage(
-        service.bus,
-        subjects.FRAMES,
-        subjects.frames,
-        collector.fold_of,
-        range(settings.shards),
+        service.bus, collector, subjects.FRAMES, subjects.frames, settings.shards, settings.node
     )
-    service.describe(collector.ledger)
     async with asyncio.TaskGroup() as tasks:
         for sink in sinks:
             tasks.create_task(sink.run(service.stopping), name="sink")
-        await stage.run(service.stopping)
+        await service.run_stage(stage, collector.ledger)
 
 
 def _limits(settings: Settings) -> Limits:

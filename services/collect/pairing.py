@@ -40,8 +40,23 @@ def receive(state: ShardState, batch: FrameBatch) -> list[Witness]:
     fold = connections.begin_fold(state, batch)
     if fold is None:
         return []
+    touched = state.touched
     for frame in batch.frames:
+        touched.add(frame.connection)
         _HANDLERS[type(frame)](fold, frame)
+    return fold.witnesses
+
+
+def interrupt(state: ShardState, reason: str) -> list[Witness]:
+    """The stream of frames was made anew: nobody knows what of the open exchanges went with it.
+    One that expired or was purged shows by its counters, and frames that follow show their holes.
+    """
+    state.count(f"stream_{reason}")
+    if reason != "bus_restart":
+        return []
+    fold = Fold(state, "", 0)
+    for number in tuple(state.exchanges):
+        ending.finish(fold, number, Cause.BUS_RESTART)
     return fold.witnesses
 
 

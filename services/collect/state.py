@@ -84,6 +84,7 @@ class Connection(Struct, gc=False):
     gaps: list[Gap] = []  # that no stream owns
     gaps_since: list[int] = []  # exchange number that was next when each of `gaps` came
     malformed: bool = False
+    number: int = 0  # in the order in which they were admitted, which a state read back keeps
 
 
 class NodeProgress(Struct, gc=False):
@@ -111,6 +112,8 @@ class ShardState(Struct):
     complete: int = 0
     partial: dict[str, int] = {}
     counters: dict[str, int] = {}
+    admitted: int = 0
+    touched: set[int] = set()  # connections that have changed since the last snapshot
 
     def count(self, name: str, by: int = 1) -> None:
         self.counters[name] = self.counters.get(name, 0) + by

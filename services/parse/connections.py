@@ -29,6 +29,7 @@ class Connection(Struct):
     last_input: int = 0
     closing: Closed | None = None
     gave_up: bool = False  # on bytes that may still come
+    number: int = 0  # in the order in which they began, which a table that is read back keeps
 
 
 class Tombstone(Struct, array_like=True):
@@ -41,6 +42,7 @@ class Tombstone(Struct, array_like=True):
     nexts: tuple[int, int]
     losts: tuple[Losses, Losses]
     base: int
+    number: int = 0  # likewise
 
 
 class Stuck(Struct, array_like=True):
@@ -55,6 +57,8 @@ class Table(Struct):
     tombstones: dict[int, Tombstone] = {}
     stuck: dict[int, Stuck] = {}
     pending_bytes: int = 0
+    numbered: int = 0
+    touched: set[int] = set()  # whose connection or tombstone has changed since the last snapshot
 
 
 class Moment(Struct, frozen=True):
@@ -112,6 +116,7 @@ def find(table: Table, number: int, moment: Moment, out: Emission) -> Connection
 
 def bury(table: Table, connection: Connection, out: Emission, *, closed: bool) -> None:
     egress, ingress = connection.flows
+    table.numbered += 1
     table.tombstones[connection.id] = Tombstone(
         closed,
         connection.source,
@@ -119,9 +124,12 @@ def bury(table: Table, connection: Connection, out: Emission, *, closed: bool) -
         nexts(connection),
         (egress.lost, ingress.lost),
         connection.base,
+        table.numbered,
     )
     if len(table.tombstones) > out.limits.tombstones:
-        del table.tombstones[next(iter(table.tombstones))]
+        oldest = next(iter(table.tombstones))
+        del table.tombstones[oldest]
+        table.touched.add(oldest)
         out.count("tombstones_dropped")
 
 
@@ -151,5 +159,8 @@ def _begin(table: Table, opened: Opened, moment: Moment) -> Connection:
         connection.dialogue = Undecided(joined=True, base=connection.base)
         for flow, offset, lost in zip(connection.flows, buried.nexts, buried.losts, strict=True):
             flow.next, flow.lost = offset, lost
+    table.numbered += 1
+    connection.number = table.numbered
     table.connections[connection.id] = connection
+    table.touched.add(connection.id)
     return connection

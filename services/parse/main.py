@@ -18,16 +18,12 @@ def main(settings: Settings) -> int:
 
 
 async def _parse(service: Runtime, settings: Settings) -> None:
-    parser = Parser(_limits(settings, service.bus.max_payload))
+    limits = _limits(settings, service.bus.max_payload)
+    parser = Parser(limits, runtime.fingerprint("parse", limits))
     stage = Stage(
-        service.bus,
-        subjects.RAW,
-        subjects.raw_of_shard,
-        parser.fold_of,
-        range(settings.shards),
+        service.bus, parser, subjects.RAW, subjects.raw_of_shard, settings.shards, settings.node
     )
-    service.describe(parser.ledger)
-    await stage.run(service.stopping)
+    await service.run_stage(stage, parser.ledger)
 
 
 def _limits(settings: Settings, max_payload: int) -> Limits:

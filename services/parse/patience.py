@@ -23,6 +23,7 @@ def settle(table: Table, moment: Moment, out: Emission) -> None:
         if connection is None:
             del table.stuck[number]
         elif connection.node == moment.node:
+            table.touched.add(number)
             _settle(table, connection, stuck, moment, out)
     if table.pending_bytes > out.limits.shard_pending:
         _relieve(table, moment, out)

@@ -17,6 +17,7 @@ from services.messages import (
     AnyFrame,
     BytesLedger,
     FrameBatch,
+    NodeSilent,
     Position,
     RawHead,
     ShardTotals,
@@ -31,6 +32,8 @@ from services.parse.limits import Limits
 from services.records import Record
 
 _MAX_UNKNOWN = 100
+_CLOSING = frozenset({"capture_restart", "node_silent"})
+_AFTER_SILENCE = 1 << 20  # the pieces of a batch have lower numbers
 _by_time = attrgetter("boot_ns")
 
 
@@ -46,6 +49,9 @@ class NodeState(Struct):
     accounted: int = 0
     gaps: dict[str, int] = {}
     batches_lost: int = 0
+    lost_to: str = "expired"  # why batches are lost
+    interruption: str = ""  # of the stream; why, if batches turn out to be missing now
+    silent: bool = False  # for so long that its connections were ended
     final: bool = False
     held: dict[int, bytes] = {}  # raw batches behind a missing counter
     held_bytes: int = 0
@@ -96,6 +102,28 @@ def receive(state: ShardState, head: RawHead, records: list[Record]) -> list[Fra
     batches += _fold_held(state, node, head.counter)
     batches += _fold(state, node, head, records)
     return batches + _fold_held(state, node, node.counter)
+
+
+def interrupt(state: ShardState, reason: str) -> None:
+    """The stream was made anew, expired or was purged: the counters tell what that has cost."""
+    add_counts(state.counters, {f"stream_{reason}": 1})
+    for node in state.nodes.values():
+        node.interruption = reason
+
+
+def silence(state: ShardState, told: NodeSilent) -> list[FrameBatch]:
+    """Ends the connections of a node that is gone, unless it has spoken since."""
+    node = state.nodes.get(told.node)
+    if node is None or (node.epoch, node.counter) != (told.epoch, told.counter) or node.silent:
+        add_counts(state.counters, {"silences_void": 1})
+        return []
+    node.silent = True
+    add_counts(state.counters, {"nodes_silent": 1})
+    out = Emission(state.limits)
+    _end_connections(state, told.node, _moment(state, told.node, node, "node_silent"), out)
+    _account(state, node, out)
+    origin = f"{told.node}/{told.epoch}/{state.shard}/{told.counter}"
+    return _batches(state, origin, out.pieces(), _AFTER_SILENCE)
 
 
 def ledger(state: ShardState) -> BytesLedger:
@@ -179,11 +207,13 @@ def _fold(
     lost = head.counter - node.counter - 1
     if lost:
         node.batches_lost += lost
-        add_counts(state.counters, {"batches_lost": lost})
+        node.lost_to = node.interruption or "expired"
+        add_counts(state.counters, {"batches_lost": lost, f"batches_lost_{node.lost_to}": lost})
+    node.interruption, node.silent = "", False
     node.counter, node.boot_ns, node.anchor_ns = head.counter, head.boot_ns, head.anchor_ns
     node.totals, node.final = head.totals, head.final
     out = Emission(state.limits)
-    reason = "expired" if node.batches_lost else "unexplained"
+    reason = node.lost_to if node.batches_lost else "unexplained"
     moment = _moment(state, head.node, node, reason)
     _read(state, head, records, moment, out)
     if head.final:
@@ -217,6 +247,9 @@ def _read(
 ) -> None:
     table, inputs = state.table, state.inputs
     known = table.connections
+    table.touched.update(opened.connection for opened in head.opened)
+    table.touched.update(tail.connection for tail in head.tails)
+    table.touched.update(closed.connection for closed in head.closed)
     for opened in head.opened:
         connections.open(table, opened, moment, out).last_input = inputs
     for record in sorted(records, key=_by_time):  # what one direction answers comes after it
@@ -227,6 +260,7 @@ def _read(
             out.count("late_bytes", len(record.payload))
             continue
         connection.last_input = inputs
+        table.touched.add(record.connection)
         out.connection = record.connection
         out.time_ns = record.boot_ns + connection.anchor_ns
         tracker.receive(table, connection, record, out)
@@ -239,16 +273,16 @@ def _read(
 
 def _end_connections(state: ShardState, name: str, moment: Moment, out: Emission) -> None:
     """All of a node's: its probes are gone."""
-    closing = "capture_restart" if moment.reason == "capture_restart" else "detached"
+    closing = moment.reason if moment.reason in _CLOSING else "detached"
     for connection in [c for c in state.table.connections.values() if c.node == name]:
         tracker.end(state.table, connection, closing, moment, out)
 
 
 def _batches(
-    state: ShardState, origin: str, pieces: list[tuple[AnyFrame, ...]]
+    state: ShardState, origin: str, pieces: list[tuple[AnyFrame, ...]], first: int = 0
 ) -> list[FrameBatch]:
     batches = []
-    for piece, frames in enumerate(pieces):
+    for piece, frames in enumerate(pieces, first):
         state.counter += 1
         batches.append(
             FrameBatch(

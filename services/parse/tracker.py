@@ -140,6 +140,7 @@ def finish(table: Table, connection: Connection, reason: str, out: Emission) -> 
         out.time_ns = closed.boot_ns + connection.anchor_ns
     out.emit(CloseFrame(connection=connection.id, time_ns=out.time_ns, reason=reason))
     del table.connections[connection.id]
+    table.touched.add(connection.id)
     table.stuck.pop(connection.id, None)
     if connection.gave_up or reason == "evicted":
         connections.bury(table, connection, out, closed=closed is not None)

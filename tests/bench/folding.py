@@ -21,13 +21,13 @@ from services.messages import RequestHead
 from services.parse.limits import Limits as ParseLimits
 from services.parse.parser import Parser
 from services.settings import SharedSettings
-from services.stage import Fold
 from services.telemetry import Telemetry
 from tests.bench import load
 from tests.bench.throughput import capturing
 
 MAX_PAYLOAD = 1_000_000
 Load = Callable[[int], object]
+Fold = Callable[[Incoming], list[Outgoing]]
 
 LOADS: dict[str, Load] = {
     "h1": lambda port: load.wrk(port, 1),
@@ -61,15 +61,19 @@ async def _read(url: str) -> list[Incoming]:
 
 def measure(recording: list[Incoming], rounds: int) -> tuple[float, float]:
     """(parse, collect) in exchanges a second, medians."""
-    frames = _run(Parser(ParseLimits()).fold_of(0), recording)
+    frames = _run(_parser(), recording)
     exchanges = sum(_requests(frame) for frame in frames)
-    parse = [_rate(Parser(ParseLimits()).fold_of(0), recording, exchanges) for _ in range(rounds)]
+    parse = [_rate(_parser(), recording, exchanges) for _ in range(rounds)]
     collect = [_rate(_collector(), frames, exchanges) for _ in range(rounds)]
     return statistics.median(parse), statistics.median(collect)
 
 
+def _parser() -> Fold:
+    return Parser(ParseLimits()).begin(0).receive
+
+
 def _collector() -> Fold:
-    return Collector(CollectLimits(), MAX_PAYLOAD, (), lambda: 0).fold_of(0)
+    return Collector(CollectLimits(), MAX_PAYLOAD, ()).begin(0).receive
 
 
 def _run(fold: Fold, messages: list[Incoming]) -> list[Incoming]:

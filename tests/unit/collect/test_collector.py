@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+
 from services import records
-from services.bus import Incoming
+from services.bus import Incoming, Outgoing
 from services.collect.collector import Collector
 from services.collect.state import Limits
 from services.messages import ExchangeLedger, FrameBatch, Position, Witness
+from services.stage import Work
 from tests.unit.collect.transcript import batch, closed, opened, request, response, tick
 
 
@@ -25,13 +29,22 @@ class Taken:
     async def run(self, stopping: object) -> None: ...
 
 
+def own(collector: Collector, shard: int) -> Work:
+    work = collector.owned[shard] = collector.begin(shard)
+    return work
+
+
+def begin(collector: Collector, shard: int) -> Callable[[Incoming], list[Outgoing]]:
+    return own(collector, shard).receive
+
+
 def incoming(frames: FrameBatch) -> Incoming:
     return Incoming("plainwire.frames.0", records.encode_frames(frames), "", 1, {})
 
 
 def test_a_witness_goes_to_its_subject_and_to_the_sinks() -> None:
     sink = Taken()
-    fold = Collector(Limits(), 10_000, [sink], lambda: 0).fold_of(0)
+    fold = begin(Collector(Limits(), 10_000, [sink]), 0)
     (out,) = fold(incoming(batch(1, opened(), *request(), *response())))
     (witness,) = sink.witnesses
     assert out.subject == "plainwire.store.witnesses.shop.cart"
@@ -40,22 +53,21 @@ def test_a_witness_goes_to_its_subject_and_to_the_sinks() -> None:
 
 
 def test_a_position_is_told_once_all_witnesses_up_to_it_are_stored() -> None:
-    stored = 0
-    collector = Collector(Limits(), 10_000, [], lambda: stored)
-    fold = collector.fold_of(3)
-    fold(incoming(batch(1, opened(), *request(), *response(), tick(counter=7))))
+    collector = Collector(Limits(), 10_000, [])
+    work = own(collector, 3)
+    work.receive(incoming(batch(1, opened(), *request(), *response(), tick(counter=7))))
     assert collector.ledger().positions == ()
-    stored = 1
+    work.stored(1)
     assert collector.ledger().positions == (Position(node="n1", shard=3, epoch=1, counter=7),)
-    fold(incoming(batch(2, *request(2), *response(2), tick(counter=8))))
+    work.receive(incoming(batch(2, *request(2), *response(2), tick(counter=8))))
     assert collector.ledger().positions[0].counter == 7
 
 
 def test_the_ledger_adds_up_over_shards() -> None:
     sink = Taken()
-    collector = Collector(Limits(), 10_000, [sink], lambda: 0)
+    collector = Collector(Limits(), 10_000, [sink])
     for shard in (0, 1):
-        fold = collector.fold_of(shard)
+        fold = begin(collector, shard)
         fold(incoming(batch(1, opened(), *request(), *response(), *request(2), closed())))
         fold(incoming(batch(2, opened(2), *request(connection=2))))
     ledger = collector.ledger()
@@ -68,8 +80,22 @@ def test_the_ledger_adds_up_over_shards() -> None:
 
 
 def test_what_is_no_batch_is_counted_and_survived() -> None:
-    collector = Collector(Limits(), 10_000, [], lambda: 0)
-    fold = collector.fold_of(0)
+    collector = Collector(Limits(), 10_000, [])
+    fold = begin(collector, 0)
     for payload in (b"", b"nonsense", b"PW\x02\x01\xc1", b"PW\x01\x01"):
         assert fold(Incoming("plainwire.frames.0", payload, "", 1, {})) == []
     assert collector.ledger().counters["batches_malformed"] == 4
+
+
+def test_frames_of_a_bus_that_was_made_anew_end_what_was_open() -> None:
+    collector = Collector(Limits(), 10_000, [])
+    fold = begin(collector, 0)
+    fold(incoming(batch(1, opened(), *request(), tick(counter=1))))
+    message = incoming(batch(2, *response(), *request(2), *response(2), tick(counter=2)))
+    partial, complete = fold(dataclasses.replace(message, interrupted="bus_restart"))
+    assert b'"partial_reasons":["bus_restart"]' in partial.payload
+    assert b'"state":"complete"' in complete.payload
+    ledger = collector.ledger()
+    assert ledger.exchanges is not None
+    assert ledger.exchanges.partial == {"bus_restart": 1}
+    assert ledger.counters["stream_bus_restart"] == 1
