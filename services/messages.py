@@ -81,9 +81,7 @@ class Site(Struct, frozen=True, kw_only=True, omit_defaults=True):
     offset: int  # file offset of the same byte
     cost: Literal["emulated", "single_step", "uretprobe"]
     fallback: str = ""  # empty, or why nothing cheaper could be proven
-    frame: int = (
-        0  # the stack pointer there plus this is the stack pointer at the call's first byte
-    )
+    frame: int = 0  # added to the stack pointer there it gives the one at the call's first byte
 
 
 class FileIdentity(Struct, frozen=True, kw_only=True, order=True):
