@@ -1,14 +1,16 @@
-"""Undoes content codings, bounded. Knows gzip, deflate (zlib and raw) and their stacks (RFC 9110
-§8.4), not whose body it is.
+"""Undoes content codings, bounded. Knows gzip, deflate (zlib and raw), br, zstd and their stacks
+(RFC 9110 §8.4), not whose body it is.
 
 Input may be cut anywhere: what can be decoded of it is given. Nothing beyond `output` bytes is ever
-decoded; whether what was left is a bomb is told by its ratio and the size that it promises.
+kept. Whether what was left is a bomb is told by its ratio and by its size: deflate's is promised by
+the ratio so far, which it can't change much; that of the others is counted, up to where it is one.
 """
 
 from __future__ import annotations
 
+import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from msgspec import Struct
@@ -17,6 +19,10 @@ _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_MAGIC = b"\x1f\x8b"
 _DEFLATE_METHOD = 8
 _MAX_CODINGS = 4
+_STEP = 64 * 1024  # bytes that are decoded at a time where they are only counted
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_ZSTD_SKIPPABLE = b"\x2a\x4d\x18"  # behind a byte 0x50 to 0x5f
+_ZSTD_WINDOW_LOG = 23  # RFC 9659: 8 MiB at most in HTTP
 _IDENTITY = ("identity", "")
 
 Cut = Literal["output", "bomb"]
@@ -126,8 +132,71 @@ def _inflated(out: bytearray, more: bool, consumed: int, size: int, limits: Limi
     return Inflated(data=bytes(out), cut="bomb" if bomb else "output")
 
 
+def _unbrotli(data: bytes, limits: Limits) -> Inflated:
+    return _counted(_brotli_pieces(data), len(data), limits)
+
+
+def _brotli_pieces(data: bytes) -> Iterator[bytes]:
+    import brotli  # type: ignore[import-untyped]  # only where it is used: starts stay quick
+
+    stream = brotli.Decompressor()
+    try:
+        piece = stream.process(data, output_buffer_limit=_STEP)
+        while piece:
+            yield piece
+            if stream.is_finished():
+                return
+            piece = stream.process(b"", output_buffer_limit=_STEP)
+    except brotli.error:
+        raise _Broken from None
+
+
+def _unzstd(data: bytes, limits: Limits) -> Inflated:
+    return _counted(_zstd_pieces(data), len(data), limits)
+
+
+def _zstd_pieces(data: bytes) -> Iterator[bytes]:
+    """All frames (RFC 8878 §3.1); what follows the last and is none is ignored."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
+    first = True
+    while data and (first or _begins_zstd(data)):
+        first = False
+        frame = zstd.ZstdDecompressor(options=options)
+        try:
+            yield frame.decompress(data, _STEP)
+            while not frame.eof and not frame.needs_input:
+                yield frame.decompress(b"", _STEP)
+        except zstd.ZstdError:
+            raise _Broken from None
+        data = frame.unused_data
+
+
+def _begins_zstd(data: bytes) -> bool:
+    return data.startswith(_ZSTD_MAGIC) or (data[1:4] == _ZSTD_SKIPPABLE and data[0] & 0xF0 == 0x50)
+
+
+def _counted(pieces: Iterator[bytes], size: int, limits: Limits) -> Inflated:
+    """Few bytes may stand for any number of them: what is over the limit is counted, not kept."""
+    bomb = max(limits.bomb_bytes, limits.bomb_ratio * size)
+    out = bytearray()
+    total = 0
+    for piece in pieces:
+        total += len(piece)
+        out += piece[: limits.output - len(out)]
+        if total > bomb:
+            return Inflated(data=bytes(out), cut="bomb")
+    return Inflated(data=bytes(out), cut="output" if total > limits.output else None)
+
+
 _DECODERS: dict[str, Callable[[bytes, Limits], Inflated]] = {
     "gzip": _gunzip,
     "x-gzip": _gunzip,
     "deflate": _undeflate,
+    "br": _unbrotli,
+    "zstd": _unzstd,
 }

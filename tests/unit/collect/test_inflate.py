@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import zlib
 
+import brotli
 import pytest
+from backports import zstd
 
 from services.inflate import Inflated, Limits, codings, inflate
 
@@ -23,6 +25,8 @@ ENCODERS = {
     "x-gzip": gzip.compress,
     "deflate": zlib.compress,
     "deflate, raw": raw_deflate,
+    "br": brotli.compress,
+    "zstd": zstd.compress,
 }
 
 
@@ -43,12 +47,12 @@ def test_identity_is_no_coding() -> None:
     assert inflate(TEXT, codings("identity"), LIMITS) == Inflated(data=TEXT)
 
 
-@pytest.mark.parametrize("applied", [("br",), ("gzip", "zstd"), ("gzip",) * 5])
+@pytest.mark.parametrize("applied", [("compress",), ("gzip", "dcb"), ("gzip",) * 5])
 def test_what_is_unknown_or_absurd_stays(applied: tuple[str, ...]) -> None:
     assert inflate(gzip.compress(TEXT), applied, LIMITS) is None
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
 def test_what_breaks_its_coding_stays(coding: str) -> None:
     assert inflate(b"\xff" + TEXT, (coding,), LIMITS) is None
 
@@ -95,6 +99,36 @@ def test_what_promises_too_much_from_too_little_is_a_bomb() -> None:
     nested = inflate(gzip.compress(bomb), ("gzip", "gzip"), LIMITS)
     assert nested is not None
     assert (len(nested.data), nested.cut) == (LIMITS.output, "bomb")
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd"])
+@pytest.mark.parametrize("size", [LIMITS.output, LIMITS.output + 1, 1 << 20])
+def test_what_stands_for_more_than_the_limit_is_counted_and_cut(coding: str, size: int) -> None:
+    found = inflate(ENCODERS[coding](b"x" * size), (coding,), LIMITS)
+    assert found is not None
+    assert len(found.data) == LIMITS.output
+    assert found.cut == (None if size == LIMITS.output else "output")
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd"])
+def test_few_bytes_that_stand_for_too_many_are_a_bomb(coding: str) -> None:
+    found = inflate(ENCODERS[coding](bytes(20 << 20)), (coding,), LIMITS)
+    assert found is not None
+    assert (len(found.data), found.cut) == (LIMITS.output, "bomb")
+
+
+def test_all_frames_of_a_zstd_are_undone_and_what_follows_is_not() -> None:
+    skippable = b"\x5a\x2a\x4d\x18\x03\0\0\0abc"
+    frames = zstd.compress(b"one ") + skippable + zstd.compress(b"two")
+    assert inflate(frames, ("zstd",), LIMITS) == Inflated(data=b"one two")
+    assert inflate(frames + b"garbage", ("zstd",), LIMITS) == Inflated(data=b"one two")
+
+
+def test_a_window_larger_than_http_allows_is_refused() -> None:
+    large = {zstd.CompressionParameter.window_log: 24}
+    stream = zstd.ZstdCompressor(options=large)
+    data = stream.compress(TEXT, zstd.ZstdCompressor.FLUSH_BLOCK)
+    assert inflate(data, ("zstd",), LIMITS) is None
 
 
 def test_neither_says_its_bytes() -> None:
