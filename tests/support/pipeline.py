@@ -124,6 +124,24 @@ class Pipeline:
 
         self._until(attached, READY_SECONDS, f"capture does not attach to {library}")
 
+    def wait_answering(self, service: str) -> None:
+        """Until the service answers on the bus."""
+
+        async def answers(client: Client) -> bool:
+            await self._ask(client, service, "ledger")
+            return True
+
+        self._until(answers, READY_SECONDS, f"{service} does not answer")
+
+    def wait_position(self, service: str, counter: int) -> None:
+        """Until the service has folded this node's batch with that counter."""
+
+        async def reached(client: Client) -> bool:
+            positions = (await self._ledger(client, service)).positions
+            return any(p.node == NODE and p.counter >= counter for p in positions)
+
+        self._until(reached, SETTLE_SECONDS, f"{service} does not reach batch {counter}")
+
     def settle(self) -> None:
         """Until collect has folded everything that the kernel has seen up to now."""
 
