@@ -269,7 +269,7 @@ class RequestHead(Frame, frozen=True, kw_only=True, array_like=True, tag="reques
 class ResponseHead(Frame, frozen=True, kw_only=True, array_like=True, tag="response"):
     """`upgraded`: what is spoken on this stream from here on, instead of bodies: "websocket",
     "tunnel" or another token. The request's end is then told with its head, the response's when
-    that ends; both have the size 0."""
+    a WebSocket ends, else at once; both have the size 0."""
 
     stream: int
     protocol: Protocol
@@ -309,12 +309,16 @@ class BodyFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="body"):
 
 
 class EndFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="end"):
-    """One side of an exchange is complete; `time_ns` is its last byte, `size` its content bytes."""
+    """One side of an exchange is complete; `time_ns` is its last byte, `size` its content bytes.
+
+    `torn`: a loss took bytes that may have been its, so that its size is not known.
+    """
 
     stream: int
     side: Side
     size: int
     trailers: Headers = ()
+    torn: bool = False
 
 
 class GrpcFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="grpc"):
@@ -330,7 +334,7 @@ class GrpcFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="grpc"):
     size: int
     data: bytes = b""
     encoding: str | None = None
-    truncated_by: Literal["cap", "gap"] | None = None
+    truncated_by: Literal["cap", "gap", "close"] | None = None
 
     def __repr__(self) -> str:
         return f"GrpcFrame({self.stream}, {self.side}, {self.index}, {self.size})"
@@ -340,7 +344,8 @@ class WebSocketFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="web
     """A message or control frame of WebSocket (RFC 6455); `time_ns` is its first byte.
 
     Unmasked, joined and inflated: `size` counts so, None where that is impossible, because what it
-    refers to came before the first byte seen ("context") or is more than may be inflated ("bomb").
+    refers to came before the first byte seen ("context"), it is more than may be inflated ("bomb"),
+    or what carried it ended within it ("close").
     `data` is the prefix that is kept; of a close it is the reason without the code.
     """
 
@@ -350,7 +355,7 @@ class WebSocketFrame(Frame, frozen=True, kw_only=True, array_like=True, tag="web
     size: int | None
     data: bytes = b""
     compressed: bool = False  # it was
-    truncated_by: Literal["cap", "gap", "bomb", "context"] | None = None
+    truncated_by: Literal["cap", "gap", "bomb", "context", "close"] | None = None
     close_code: int | None = None
 
     def __repr__(self) -> str:
@@ -506,7 +511,7 @@ class Message(Struct, frozen=True, kw_only=True, omit_defaults=True, rename={"se
     size: int | None
     captured: int
     truncated: bool = False
-    truncated_by: Literal["cap", "gap", "bomb", "context"] | None = None
+    truncated_by: Literal["cap", "gap", "bomb", "context", "close"] | None = None
     text: str | None = None
     base64: str | None = None
     encoding: str | None = None  # as sent
