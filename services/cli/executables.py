@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.cli.errors import CANNOT_EXECUTE, NOT_FOUND, Failure
+from services.discovery import elf
+from services.discovery.elf import MalformedElf
+from services.discovery.opening import opened
 
 _MAX_INTERPRETERS = 5  # BINPRM's own limit on nested #! lines
 _MAX_LIBRARIES = 512
@@ -157,34 +160,16 @@ def _read_cache() -> dict[str, str]:
 
 
 def _dynamic(path: str) -> _Dynamic | None:
-    """None where the file is no ELF file."""
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.dynamic import DynamicSegment
-    from elftools.elf.elffile import ELFFile
-
+    """None where the file is no ELF file that can be probed."""
     try:
-        with open(path, "rb") as file:
-            if file.read(4) != b"\x7fELF":
-                return None
-            tags: dict[str, list[str]] = {"needed": [], "rpath": [], "runpath": []}
-            for segment in ELFFile(file).iter_segments():
-                if isinstance(segment, DynamicSegment):
-                    for tag in segment.iter_tags():
-                        _note(tags, tag)
-    except (OSError, ELFError, ValueError, KeyError):
+        with opened(path) as (read, _):
+            found = elf.dynamic(elf.parse(read))
+    except (OSError, MalformedElf):
         return None
     origin = str(Path(path).resolve().parent)
-    return _Dynamic(
-        tuple(tags["needed"]), *(_split(tags[kind], origin) for kind in ("rpath", "runpath"))
-    )
+    return _Dynamic(found.needed, _split(found.rpath, origin), _split(found.runpath, origin))
 
 
-def _note(tags: dict[str, list[str]], tag: object) -> None:
-    for kind in tags:
-        if hasattr(tag, kind):
-            tags[kind].append(getattr(tag, kind))
-
-
-def _split(paths: Sequence[str], origin: str) -> tuple[str, ...]:
-    whole = ":".join(paths).replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
+def _split(paths: str, origin: str) -> tuple[str, ...]:
+    whole = paths.replace("${ORIGIN}", origin).replace("$ORIGIN", origin)
     return tuple(part for part in whole.split(":") if part)

@@ -1,4 +1,4 @@
-"""What an ELF file says about itself: segments, sections, symbols, build id, needed libraries.
+"""What an ELF file says about itself: segments, sections, symbols, build id, libraries.
 
 Reads through a function `read(offset, size)` and opens nothing. Files are hostile: every count and
 size has a limit, everything is checked before it is used, and `MalformedElf` is the one error.
@@ -23,6 +23,7 @@ MAX_SECTIONS = 4096
 MAX_TABLE = 64 << 20  # bytes of one symbol or string table
 MAX_FUNCTION = 16 << 10
 MAX_NAME = 256
+MAX_PATHS = 16 << 10
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SEGMENT = struct.Struct("<IIQQQQQQ")
@@ -37,7 +38,10 @@ _SHT_DYNAMIC, _SHT_NOTE, _SHT_NOBITS = 6, 7, 8
 _SYMBOL_TABLES = {b".dynsym": b".dynstr", b".symtab": b".strtab"}
 _STT_FUNC, _STT_GNU_IFUNC = 2, 10
 _NT_GNU_BUILD_ID = 3
-_DT_NEEDED, _DT_SONAME = 1, 14
+_DT_NEEDED, _DT_SONAME, _DT_RPATH, _DT_RUNPATH = 1, 14, 15, 29
+_NAMED_TAGS = {  # and the longest text of each
+    _DT_NEEDED: MAX_NAME, _DT_SONAME: MAX_NAME, _DT_RPATH: MAX_PATHS, _DT_RUNPATH: MAX_PATHS
+}  # fmt: skip
 
 
 class MalformedElf(ValueError):
@@ -62,6 +66,16 @@ class Symbol(Struct, frozen=True):
     name: str
     address: int
     size: int  # 0 where the file doesn't say
+
+
+class Dynamic(Struct, frozen=True, kw_only=True):
+    """What a file tells the dynamic linker: its own name, the libraries that it needs, and where
+    they are looked for, as the file has it: colons between directories, $ORIGIN for its own."""
+
+    soname: str = ""
+    needed: tuple[str, ...] = ()
+    rpath: str = ""
+    runpath: str = ""
 
 
 class Elf(Struct, frozen=True):
@@ -142,8 +156,8 @@ def _sections(read: Read, at: tuple[int, int, int], names_index: int) -> dict[by
     }
 
 
-def _text(table: bytes, at: int) -> bytes:
-    end = table.find(b"\0", at, at + MAX_NAME) if at < len(table) else -1
+def _text(table: bytes, at: int, longest: int = MAX_NAME) -> bytes:
+    end = table.find(b"\0", at, at + longest) if at < len(table) else -1
     return table[at:end] if end >= 0 else b""
 
 
@@ -196,17 +210,20 @@ def build_id(elf: Elf) -> str:
     return ""
 
 
-def dynamic_names(elf: Elf) -> tuple[str, tuple[str, ...]]:
-    """The file's own name for itself (SONAME, or empty) and the libraries that it needs."""
+def dynamic(elf: Elf) -> Dynamic:
     section = elf.sections.get(b".dynamic")
     if section is None or section.kind != _SHT_DYNAMIC:
-        return "", ()
+        return Dynamic()
     raw = elf.read(section.offset, min(section.size, MAX_SECTIONS * _DYNAMIC.size))
     strings = elf.content(b".dynstr")
-    soname, needed = "", []
+    found: dict[int, list[str]] = {}
     for tag, value in _DYNAMIC.iter_unpack(raw[: len(raw) - len(raw) % _DYNAMIC.size]):
-        if tag == _DT_SONAME:
-            soname = _text(strings, value).decode(errors="replace")
-        elif tag == _DT_NEEDED:
-            needed.append(_text(strings, value).decode(errors="replace"))
-    return soname, tuple(needed)
+        if tag in _NAMED_TAGS:
+            text = _text(strings, value, _NAMED_TAGS[tag])
+            found.setdefault(tag, []).append(text.decode(errors="surrogateescape"))
+    return Dynamic(
+        soname=found.get(_DT_SONAME, [""])[-1],
+        needed=tuple(found.get(_DT_NEEDED, ())),
+        rpath=found.get(_DT_RPATH, [""])[-1],
+        runpath=found.get(_DT_RUNPATH, [""])[-1],
+    )

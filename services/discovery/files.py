@@ -1,24 +1,21 @@
-"""Opens TLS libraries and works out, once per real file, what can be probed in them.
+"""Works out what can be probed in TLS libraries, once per real file.
 
-A path may lead anywhere, to a FIFO or to a file that changes while it is read: only regular files
-are opened, and read by `pread`, never mapped (a mapping of a truncated file kills its reader).
+Knows files by what stat says of them; how they are opened and read safely is `opening`'s.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from services.discovery import calls, elf, libraries, sites
 from services.discovery.elf import Elf, MalformedElf, Read
 from services.discovery.image import FileImage
 from services.discovery.inventory import Finding
+from services.discovery.opening import opened
 from services.messages import FileIdentity
 
 MAX_CACHED = 4096
-MAX_READ = 128 << 20  # bytes that one file may cost
 
 Key = tuple[int, int, int, int]
 
@@ -49,7 +46,7 @@ class Files:
             return None
 
     def _resolve(self, path: str) -> Finding | None:
-        with _opened(path) as (read, status):
+        with opened(path) as (read, status):
             finding = _finding(read, status, os.path.dirname(path))
         while len(self._found) >= MAX_CACHED:
             self._found.pop(next(iter(self._found)))
@@ -60,31 +57,6 @@ class Files:
 
 def _key(status: os.stat_result) -> Key:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[tuple[Read, os.stat_result]]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError("not a regular file")
-        yield _bounded(descriptor), status
-    finally:
-        os.close(descriptor)
-
-
-def _bounded(descriptor: int) -> Read:
-    left = MAX_READ
-
-    def read(offset: int, size: int) -> bytes:
-        nonlocal left
-        left -= size
-        if left < 0 or offset >> 62:
-            raise MalformedElf("it asks for more reading than a real file does")
-        return os.pread(descriptor, size, offset)
-
-    return read
 
 
 def _finding(read: Read, status: os.stat_result, directory: str) -> Finding:
@@ -110,16 +82,16 @@ def _identity(key: Key, build_id: str) -> FileIdentity:
 
 def _library(file: Elf, directory: str) -> str:
     """The version text is libcrypto's: in the file itself or in the library beside it."""
-    soname, needed = elf.dynamic_names(file)
+    names = elf.dynamic(file)
     text = libraries.version(_read_only_data(file))
-    beside = libraries.libcrypto(needed)
+    beside = libraries.libcrypto(names.needed)
     if not text and beside:
         try:
-            with _opened(f"{directory}/{beside}") as (read, _):
+            with opened(f"{directory}/{beside}") as (read, _):
                 text = libraries.version(_read_only_data(elf.parse(read)))
         except (OSError, MalformedElf):
             text = ""
-    return libraries.library(text, soname)
+    return libraries.library(text, names.soname)
 
 
 def _read_only_data(file: Elf) -> bytes:

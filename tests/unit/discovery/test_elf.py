@@ -44,7 +44,8 @@ def test_an_address_is_where_its_byte_is_in_the_file() -> None:
 
 def test_the_build_id_and_the_names_of_libraries_are_read() -> None:
     assert elf.build_id(parsed()) == "c0ffee"
-    assert elf.dynamic_names(parsed()) == ("libssl.so.3", ("libcrypto.so.3",))
+    names = elf.dynamic(parsed())
+    assert (names.soname, names.needed) == ("libssl.so.3", ("libcrypto.so.3",))
 
 
 def test_the_unwinder_knows_functions_without_a_symbol() -> None:

@@ -48,7 +48,7 @@ def test_a_mutated_file_is_refused_or_read(edits: list[tuple[int, bytes]], cut: 
     try:
         parsed = elf.parse(read)
         elf.build_id(parsed)
-        elf.dynamic_names(parsed)
+        elf.dynamic(parsed)
         for site in sites.choose(FileImage(parsed, calls.NAMES)):
             assert site.offset >= 0
     except MalformedElf:
