@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import grimp
@@ -20,7 +21,7 @@ def contract() -> dict[str, list[str]]:
 
 def test_a_module_that_reaches_no_io_is_named_as_a_core() -> None:
     graph = grimp.build_graph("services", include_external_packages=True, cache_dir=None)
-    forbidden, named = set(contract()["forbidden_modules"]), set(contract()["source_modules"])
+    forbidden, named = set(contract()["forbidden_modules"]), contract()["source_modules"]
     own = {module for module in graph.modules if module.partition(".")[0] == "services"}
     pure = {
         module
@@ -28,4 +29,5 @@ def test_a_module_that_reaches_no_io_is_named_as_a_core() -> None:
         if graph.find_modules_directly_imported_by(module)
         and not graph.find_upstream_modules(module) & forbidden
     }
-    assert pure - named == set(), f"name them in pyproject.toml, in the contract {CONTRACT!r}"
+    unnamed = {module for module in pure if not any(fnmatchcase(module, name) for name in named)}
+    assert unnamed == set(), f"name them in pyproject.toml, in the contract {CONTRACT!r}"
