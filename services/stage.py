@@ -37,9 +37,10 @@ class Stage:
     node: str
     now: Callable[[], float] = field(default_factory=lambda: asyncio.get_running_loop().time)
     foldings: dict[int, Folding] = field(default_factory=dict)
+    replica: str = field(default_factory=lambda: secrets.token_hex(4))
 
     def __post_init__(self) -> None:
-        self.replica = f"{subjects.token(self.node)}-{secrets.token_hex(4)}"
+        self.replica = f"{subjects.token(self.node)}-{self.replica}"
         self.leases = Leases(self.bus, self.service.name, self.replica, self.shards, self.now)
         self._running: dict[int, asyncio.Task[None]] = {}
 

@@ -72,6 +72,7 @@ def end(table: Table, connection: Connection, reason: str, moment: Moment, out: 
 
 
 def give_up_all(table: Table, connection: Connection, reason: str, out: Emission) -> None:
+    table.touched.add(connection.id)
     while waits(connection):
         _give_up(table, connection, reason, out)
     if connection.closing is not None:
