@@ -12,9 +12,7 @@ from collections.abc import Iterable, Iterator
 from services import procfs
 from services.discovery import libraries, reaching
 from services.discovery.files import Files
-from services.discovery.inventory import Reach, Seen, targets
-from services.discovery.system import SystemLibraries
-from services.messages import Target
+from services.discovery.inventory import Reach, Seen
 
 
 class Scan:
@@ -22,12 +20,9 @@ class Scan:
 
     def __init__(self, files: Files) -> None:
         self._files = files
-        self.processes = 0
 
     def look(self) -> list[Seen]:
-        seen = [process for pid in procfs.pids() if (process := self._process(pid)) is not None]
-        self.processes = len(seen)
-        return seen
+        return [process for pid in procfs.pids() if (process := self._process(pid)) is not None]
 
     def _process(self, pid: int) -> Seen | None:
         reaches = [*self._executable(pid), *self._mapped(pid)]
@@ -68,8 +63,3 @@ def standing(files: Files, paths: Iterable[str]) -> list[Reach]:
     """Files that are targets before any process maps them."""
     found = ((path, files.find(path)) for path in paths)
     return [Reach(finding=f, path=path, name=path) for path, f in found if f is not None]
-
-
-def system_targets() -> tuple[Target, ...]:
-    """The targets of this host's own libssl, without looking at any process."""
-    return targets("", 0, standing(Files(), SystemLibraries().libssl_paths()), ()).targets

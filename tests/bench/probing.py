@@ -12,7 +12,7 @@ import msgspec
 
 from services.capture import syscalls
 from services.discovery import elf
-from services.discovery.main import Discovery
+from services.discovery.scanning import Discovery
 from services.discovery.settings import Settings
 from services.messages import Site, Target, Targets
 

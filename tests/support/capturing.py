@@ -23,7 +23,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from services import subjects
-from services.discovery.main import Discovery
+from services.discovery.scanning import Discovery
 from services.discovery.settings import Settings as DiscoverySettings
 from services.messages import Closed, Direction, Opened, Position, RawHead, Tail, Targets
 from services.records import decode_raw
