@@ -6,12 +6,11 @@ Only what was said after `since_ns` counts: a shared bus still holds the last ru
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import msgspec
 
 from services import subjects
-from services.bus import Bus, Incoming
+from services.bus import Bus
 from services.cli.errors import PLAINWIRE_FAILED, Failure
 from services.messages import Coverage, Targets
 
@@ -62,21 +61,18 @@ class Attaching:
         return self._coverage
 
     async def _follow_targets(self) -> None:
-        async for incoming in self._latest(subjects.TARGETS, subjects.targets(self._node)):
+        async for incoming in self._bus.latest(subjects.TARGETS, subjects.targets(self._node)):
             found = _targets.decode(incoming.payload)
             if found.time_ns >= self._since:
                 self._targets = found
                 self._look()
 
     async def _follow_coverage(self) -> None:
-        async for incoming in self._latest(subjects.COVERAGE, subjects.coverage(self._node)):
+        async for incoming in self._bus.latest(subjects.COVERAGE, subjects.coverage(self._node)):
             found = _coverage.decode(incoming.payload)
             if found.time_ns >= self._since:
                 self._coverage = found
                 self._look()
-
-    def _latest(self, stream: str, subject: str) -> AsyncIterator[Incoming]:
-        return self._bus.latest(stream, subject)
 
     def _look(self) -> None:
         if self._targets and self._coverage and not missing(self._targets, self._coverage):

@@ -1,4 +1,4 @@
-"""The sums of all replicas, and whether the two equations hold. Pure but for `run`, at the end."""
+"""The sums of all replicas, whether the two equations hold, and how both are said. Pure."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ caller's mounts, signals and descriptors; what takes longest starts first.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,8 +48,12 @@ def run(options: Options) -> int:
 def _streams_of_cmd(options: Options) -> Callable[[], None]:
     """Where stdout is ours alone, CMD's goes to stderr."""
     if options.json and options.output is None:
-        return lambda: (os.dup2(2, 1), None)[1]
+        return _stdout_to_stderr
     return lambda: None
+
+
+def _stdout_to_stderr() -> None:
+    os.dup2(2, 1)
 
 
 def _start_services(started: Host, launcher: int, path: str) -> None:
@@ -93,7 +98,7 @@ def _report(options: Options, output: Output, text: str, lost: bool) -> None:
 
 def _go(launcher: Launcher, name: str) -> None:
     if number := launcher.go():
-        missing = number == 2  # ENOENT: the file is there, its interpreter isn't
+        missing = number == errno.ENOENT  # the file is there, its interpreter isn't
         raise Failure(
             f"{name}: can't be executed: {os.strerror(number)}"
             + ("; is the interpreter in its first line installed?" if missing else ""),

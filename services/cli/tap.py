@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from services import subjects
 from services.cli.decoding import Undecodable, decode
 from services.cli.errors import Failure
 from services.cli.filtering import Filter
 from services.cli.objects import as_object
 from services.cli.rendering import safe_json
 from services.cli.tasks import race
-from services.subjects import token
 
 LAST_SEQUENCE, SEQUENCE = "Nats-Last-Sequence", "Nats-Sequence"
 
@@ -38,10 +38,9 @@ async def _set(event: asyncio.Event) -> None:
 
 
 def _subject(given: Namespace) -> str:
-    if given.what != "witnesses":
-        return f"plainwire.{given.what}.>"
-    places = (token(name) if name else "*" for name in (given.namespace, given.workload))
-    return ".".join(("plainwire.witnesses", *places))
+    if given.what == "witnesses":
+        return subjects.witnesses(given.namespace or "*", given.workload or "*")
+    return f"plainwire.{given.what}.>"
 
 
 class Tap:
