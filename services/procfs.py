@@ -25,6 +25,7 @@ _DELETED = b" (deleted)"
 class Stat(NamedTuple):
     process: str  # the main thread's comm
     parent: int
+    state: str  # one letter; Z and X have ended
     start_boot_ns: int  # to the kernel's tick, 10 ms
 
 
@@ -48,7 +49,7 @@ def stat(pid: int) -> Stat | None:
         return None
     fields = raw[name_end + 2 :].split()
     process = raw[raw.find(b"(") + 1 : name_end].decode(errors="replace")
-    return Stat(process, int(fields[1]), int(fields[19]) * _TICK_NS)
+    return Stat(process, int(fields[1]), fields[0].decode(), int(fields[19]) * _TICK_NS)
 
 
 def arguments(pid: int) -> tuple[str, ...]:

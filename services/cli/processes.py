@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from services import procfs
 from services.cli import linux
 from services.cli.launcher import restore_signals
 
@@ -83,21 +84,8 @@ class Living:
 
 def living() -> list[Living]:
     """Every process but zombies, as /proc shows them now."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and (process := _stat(int(entry))):
-            found.append(process)
-    return found
-
-
-def _stat(pid: int) -> Living | None:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return None
-    name, _, rest = text.partition("(")[2].rpartition(")")
-    state, parent = rest.split()[:2]
-    return None if state in "ZX" else Living(pid, int(parent), name)
+    found = ((pid, procfs.stat(pid)) for pid in procfs.pids())
+    return [Living(pid, s.parent, s.process) for pid, s in found if s and s.state not in "ZX"]
 
 
 def descendants(processes: Iterable[Living], root: int, except_for: Iterable[int]) -> list[Living]:
