@@ -149,6 +149,10 @@ class Coverage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     attached: tuple[Target, ...]
     processes: tuple[CoverageEntry, ...]
     failed: tuple[tuple[str, str], ...] = ()  # (file, why its probes could not be attached)
+    degraded: str = ""  # why nothing or not all is captured, beyond what `processes` say
+    admitted: float = 1.0  # the share of new connections that is captured
+    shed_connections: int = 0  # since this epoch began: not captured, to stay within the budget
+    shed_bytes: int = 0
 
 
 # --- capture -> parse: plainwire.raw.<shard>.<node>; records.py frames head and records -----------
@@ -177,7 +181,7 @@ class Closed(Struct, frozen=True, kw_only=True, array_like=True):
     boot_ns: int
     egress: Final
     ingress: Final
-    reason: Literal["freed", "exited", "evicted", "reused"] = "freed"
+    reason: Literal["freed", "exited", "evicted", "reused", "shed"] = "freed"
 
 
 class Tail(Struct, frozen=True, kw_only=True, array_like=True):
