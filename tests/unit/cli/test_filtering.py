@@ -9,42 +9,13 @@ import pytest
 
 from services.cli.errors import Failure
 from services.cli.filtering import Filter
-from services.messages import (
-    Body,
-    Redacted,
-    Request,
-    Response,
-    Source,
-    Timing,
-    Trace,
-    Witness,
-    WitnessConnection,
-)
+from services.messages import Response, Source
+from tests.support.witnesses import EMPTY, request, witness
 
-EMPTY = Body(size=0, captured=0, truncated=False)
-WITNESS = Witness(
-    id="1",
-    part=1,
-    final=True,
-    protocol="http/1.1",
-    role="client",
-    state="complete",
+WITNESS = witness(
     source=Source(node="n", namespace="shop", pod="cart-1", workload="cart"),
-    connection=WitnessConnection(id="0" * 16, stream=1),
-    request=Request(
-        method="GET",
-        scheme="https",
-        authority="Api.Example.com:8443",
-        path="/v1/items?secret=1",
-        headers=(),
-        trailers=(),
-        body=EMPTY,
-    ),
+    request=request(authority="Api.Example.com:8443", path="/v1/items?secret=1"),
     response=Response(status=503, headers=(), trailers=(), body=EMPTY),
-    timing=Timing(),
-    redacted=Redacted(),
-    gaps=(),
-    trace=Trace(trace_id="0" * 32, span_id="0" * 16),
 )
 OPTIONS = ("namespace", "workload", "pod", "host", "path", "status")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import UTC
 
-import msgspec
 import pytest
 
 from services.cli import rendering
@@ -14,46 +13,23 @@ from services.messages import (
     Coverage,
     CoverageEntry,
     Gap,
-    Redacted,
-    Request,
     Response,
     Source,
-    Timing,
-    Trace,
     Witness,
-    WitnessConnection,
 )
-
-EMPTY = Body(size=0, captured=0, truncated=False)
+from tests.support import witnesses
+from tests.support.witnesses import EMPTY, request
 
 
 def witness(**changes: object) -> Witness:
-    request = Request(
+    posted = request(
         method="POST",
-        scheme="https",
         authority="api.example.com",
         path="/v1/items?x=1&token",
-        headers=(),
-        trailers=(),
         body=Body(size=17, captured=17, truncated=False),
     )
-    whole = Witness(
-        id="1",
-        part=1,
-        final=True,
-        protocol="http/1.1",
-        role="client",
-        state="complete",
-        source=Source(node="n", namespace="host", workload="curl", pid=42, process="curl"),
-        connection=WitnessConnection(id="0" * 16, stream=1),
-        request=request,
-        response=Response(status=201, headers=(), trailers=(), body=EMPTY),
-        timing=Timing(request_start="2026-01-12T10:00:00.123456789Z", latency_ms=8.0),
-        redacted=Redacted(),
-        gaps=(),
-        trace=Trace(trace_id="0" * 32, span_id="0" * 16),
-    )
-    return msgspec.structs.replace(whole, **changes)
+    created = Response(status=201, headers=(), trailers=(), body=EMPTY)
+    return witnesses.witness(**{"request": posted, "response": created, **changes})
 
 
 def test_a_witness_is_one_line_with_masked_query_values() -> None:
@@ -97,10 +73,8 @@ def test_what_steers_a_terminal_is_escaped(text: str, shown: str) -> None:
 def test_a_hostile_witness_stays_one_printable_line() -> None:
     hostile = "\x1b]0;x\x07\n\u2028\u202e"
     source = Source(node="n", namespace="host", workload=hostile, pid=1, process=hostile)
-    request = msgspec.structs.replace(
-        witness().request, method=hostile, path=f"/{hostile}?{hostile}=1", authority=hostile
-    )
-    line = rendering.witness_line(witness(source=source, request=request, protocol=hostile), UTC)
+    asked = request(method=hostile, path=f"/{hostile}?{hostile}=1", authority=hostile)
+    line = rendering.witness_line(witness(source=source, request=asked, protocol=hostile), UTC)
     assert line.isprintable()
 
 

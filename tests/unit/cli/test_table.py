@@ -5,40 +5,14 @@ from __future__ import annotations
 from datetime import UTC
 
 from services.cli import table
-from services.messages import (
-    Body,
-    Redacted,
-    Request,
-    Source,
-    Timing,
-    Trace,
-    Witness,
-    WitnessConnection,
-)
+from services.messages import Source
+from tests.support.witnesses import request, witness
 
-WITNESS = Witness(
-    id="1",
-    part=1,
-    final=True,
-    protocol="http/1.1",
-    role="client",
+WITNESS = witness(
     state="no_response",
     source=Source(node="n", namespace="host", workload="w", pid=42, process="p\x1b[2J" * 9),
-    connection=WitnessConnection(id="0" * 16, stream=1),
-    request=Request(
-        method="GET",
-        scheme="https",
-        authority="h",
-        path="/" + "a" * 200 + "?x=SECRET",
-        headers=(),
-        trailers=(),
-        body=Body(size=0, captured=0, truncated=False),
-    ),
+    request=request(path="/" + "a" * 200 + "?x=SECRET"),
     response=None,
-    timing=Timing(request_start="2026-01-12T10:00:00.123456789Z"),
-    redacted=Redacted(),
-    gaps=(),
-    trace=Trace(trace_id="0" * 32, span_id="0" * 16),
 )
 
 

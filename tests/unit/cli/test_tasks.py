@@ -42,8 +42,9 @@ async def test_nested_work_fails_with_what_has_a_line_for_the_user() -> None:
 
 
 async def test_a_race_ends_with_the_first_or_with_the_time() -> None:
-    await race(forever(), asyncio.sleep(0), within=None)
-    await race(forever(), within=0)
+    async with asyncio.timeout(5):
+        await race(forever(), asyncio.sleep(0), within=None)
+        await race(forever(), within=0)
 
 
 def test_the_failure_for_the_user_is_preferred() -> None:
