@@ -5,7 +5,7 @@ Knows when connections come and go and how a node's time advances; not what thei
 
 from __future__ import annotations
 
-from services.collect import ending
+from services.collect import ending, parting
 from services.collect.ending import Cause
 from services.collect.fold import Fold
 from services.collect.state import SECOND_NS, Connection, NodeProgress, ShardState
@@ -20,6 +20,7 @@ from services.messages import (
 
 _SWEEP_NS = 5 * SECOND_NS
 _MAX_GAPS = 16
+_MOST_DIGITS = 19
 _UNKNOWN = "unknown"
 
 _CAUSE_OF_CLOSE = {
@@ -62,9 +63,14 @@ def _count_missing(state: ShardState, counter: int) -> None:
 def _origin(batch: FrameBatch) -> tuple[str, tuple[int, int, int]]:
     """The raw message's id is `<node>/<epoch>/<shard>/<counter>`; epoch 0 where it is not."""
     parts = batch.origin.rsplit("/", 3)
-    if len(parts) == 4 and parts[1].isdecimal() and parts[3].isdecimal():
+    if len(parts) == 4 and _is_number(parts[1]) and _is_number(parts[3]):
         return parts[0], (int(parts[1]), int(parts[3]), batch.piece)
     return _UNKNOWN, (0, 0, 0)
+
+
+def _is_number(text: str) -> bool:
+    """Bounded: Python refuses to read thousands of digits, and anybody may publish them."""
+    return len(text) <= _MOST_DIGITS and text.isdecimal()
 
 
 def _admit_node(state: ShardState, node: str) -> NodeProgress:
@@ -161,7 +167,8 @@ def advance(fold: Fold, tick: TickFrame) -> None:
     progress.now_ns = max(progress.now_ns, tick.time_ns)
     if progress.now_ns - progress.swept_ns >= _SWEEP_NS:
         progress.swept_ns = progress.now_ns
-        _sweep(fold, tick.node, progress.now_ns - state.limits.wait_ns)
+        _sweep(fold, tick.node, progress.now_ns)
+    parting.advance(fold, tick.node, progress.now_ns)
     if tick.final:
         _end_epochs(fold, tick.node, tick.epoch, Cause.CAPTURE_ENDED)
 
@@ -176,12 +183,14 @@ def _end_epochs(fold: Fold, node: str, last: int, cause: Cause) -> None:
         end(fold, connection_id, cause)
 
 
-def _sweep(fold: Fold, node: str, waited_since_ns: int) -> None:
+def _sweep(fold: Fold, node: str, now_ns: int) -> None:
     state = fold.state
+    since_ns = now_ns - state.limits.wait_ns
+    stream_since_ns = now_ns - state.limits.stream_wait_ns
     overdue = [
         number
         for number, exchange in state.exchanges.items()
-        if exchange.last_ns <= waited_since_ns
+        if exchange.last_ns <= (since_ns if exchange.parts is None else stream_since_ns)
         and state.connections[exchange.connection].node == node
     ]
     for number in overdue:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from services.collect.pairing import receive
-from services.messages import InterimHead, MalformedFrame, OpaqueFrame, Source, Witness
+from services.messages import FrameBatch, InterimHead, MalformedFrame, OpaqueFrame, Source, Witness
 from tests.unit.collect.transcript import (
     MS,
     NOON,
@@ -338,6 +338,16 @@ def test_the_last_tick_of_an_epoch_leaves_nothing_open() -> None:
     witness = only(fold(state, opened(), *request(), tick(final=True)))
     assert (witness.state, witness.partial_reasons) == ("no_response", ("capture_ended",))
     assert (state.connections, state.exchanges) == ({}, {})
+
+
+@pytest.mark.parametrize("part", [1, 3])
+def test_an_origin_that_no_number_is_as_long_as_is_survived(part: int) -> None:
+    state = shard()
+    parts = ["node", "1", "0", "1"]
+    parts[part] = "9" * 5000
+    hostile = FrameBatch(shard=0, counter=1, origin="/".join(parts), piece=0, frames=())
+    assert receive(state, hostile) == []
+    assert len(fold(state, opened(), *request(1), *response(1))) == 1
 
 
 def test_a_batch_that_comes_twice_is_folded_once() -> None:
