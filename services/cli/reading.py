@@ -29,7 +29,8 @@ from services.cli.ledger import (
     total_bytes,
     total_exchanges,
 )
-from services.cli.rendering import coverage_lines, safe_json
+from services.cli.output import say
+from services.cli.rendering import coverage_lines, escape, safe_json
 from services.cli.service import shared_settings
 from services.messages import Coverage
 
@@ -122,7 +123,7 @@ def _host(url: str) -> str:
 
 
 async def _coverage(client: Client, given: Namespace) -> int:
-    found = [msgspec.json.decode(p, type=Coverage) for p in await _last_coverages(client)]
+    found = _decoded(await _last_coverages(client))
     if not found:
         raise Failure("no node has said what it captures; is capture running?")
     for coverage in sorted(found, key=lambda c: c.node):
@@ -135,6 +136,17 @@ async def _coverage(client: Client, given: Namespace) -> int:
         for line in coverage_lines(coverage):
             _print(line)
     return 0
+
+
+def _decoded(payloads: list[bytes]) -> list[Coverage]:
+    """Anybody who may publish can write nonsense: that hides no other node."""
+    found = []
+    for payload in payloads:
+        try:
+            found.append(msgspec.json.decode(payload, type=Coverage))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            say("a message on the bus is no coverage; it is left out")
+    return found
 
 
 async def _last_coverages(client: Client) -> list[bytes]:
@@ -165,7 +177,7 @@ async def _ledger(client: Client, given: Namespace) -> int:
         _print(safe_json(msgspec.json.encode(document)).decode())
     else:
         for line in ledger_lines(found):
-            _print(line)
+            _print(escape(line))
     return 0
 
 

@@ -138,6 +138,20 @@ def test_coverage_shows_the_last_word_of_each_node(nats_server: NatsServer) -> N
     assert [json.loads(line)["epoch"] for line in shown] == [1]
 
 
+def test_nonsense_on_a_coverage_subject_hides_no_node(nats_server: NatsServer) -> None:
+    told = (b"", b"[" * 5000, b'{"node":"\xff"}', b"{}")
+    for number, payload in enumerate(told):
+        asyncio.run(publish(nats_server, Outgoing(subjects.coverage(f"bad-{number}"), payload)))
+    asyncio.run(
+        publish(nats_server, Outgoing(subjects.coverage("n"), msgspec.json.encode(COVERAGE)))
+    )
+    ended = plainwire("coverage", "--nats", nats_server.url)
+    assert ended.returncode == 0
+    assert ended.stdout.splitlines()[1] == "n nginx[7] captured openssl 3"
+    lines = ended.stderr.splitlines()
+    assert lines == ["plainwire: a message on the bus is no coverage; it is left out"] * len(told)
+
+
 @pytest.mark.parametrize("name", ["coverage", "ledger"])
 def test_an_empty_bus_is_one_line(nats_server: NatsServer, name: str) -> None:
     ended = plainwire(name, "--nats", nats_server.url)
