@@ -167,7 +167,9 @@ def _parse(arguments: list[str]) -> Namespace:
 
 
 def _fail(text: str, status: int) -> int:
-    line = " ".join(f"{PROGRAM}: {text}".split())
+    from services.cli.rendering import escape  # an argument may steer the terminal
+
+    line = escape(" ".join(f"{PROGRAM}: {text}".split()))
     sys.stderr.write(f"{line}\n")
     return status
 

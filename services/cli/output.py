@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from dataclasses import dataclass
 
 from services.cli.errors import PLAINWIRE_FAILED, Failure
@@ -14,7 +15,6 @@ class Output:
 
     descriptor: int
     closed: bool = False
-    lines: int = 0
 
     def line(self, text: bytes) -> None:
         if self.closed:
@@ -22,11 +22,17 @@ class Output:
         data = memoryview(text + b"\n")
         try:
             while data:
-                data = data[os.write(self.descriptor, data) :]
+                data = data[self._write(data) :]
         except OSError:  # EPIPE, or a full disk: `closed` is said at the end
             self.closed = True
-            return
-        self.lines += 1
+
+    def _write(self, data: memoryview) -> int:
+        """CMD shares the descriptor, and may have made it non-blocking: full is not closed."""
+        try:
+            return os.write(self.descriptor, data)
+        except BlockingIOError:
+            select.select((), (self.descriptor,), ())
+            return 0
 
 
 def open_output(path: str | None, standard: int) -> Output:
@@ -41,5 +47,7 @@ def open_output(path: str | None, standard: int) -> Output:
 
 
 def say(text: str) -> None:
-    """A line of ours on stderr."""
-    Output(2).line(f"plainwire: {text}".encode(errors="backslashreplace"))
+    """A line of ours on stderr; it may name processes and files, which are named by anybody."""
+    from services.cli.rendering import escape
+
+    Output(2).line(f"plainwire: {escape(text)}".encode(errors="backslashreplace"))

@@ -83,3 +83,9 @@ def test_the_command_line_imports_nothing_slow() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     assert ended.stdout == "[]\n"
+
+
+def test_a_mistake_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "--", "no such\x1b[2J\u202ecommand"]) == 127
+    shown = capsys.readouterr().err
+    assert shown.startswith("plainwire: no such\\x1b[2J\\u202ecommand: command not found")
