@@ -44,6 +44,7 @@ def spawn(program: Program) -> int:
 def _become(program: Program, parent: int, log: int) -> None:
     os.setsid()
     linux.die_with_parent(parent)
+    _leave_deleted_directory()
     restore_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -51,6 +52,14 @@ def _become(program: Program, parent: int, log: int) -> None:
         os.dup2(source, target)
     os.closerange(3, 1 << 20)
     os.execvpe(program.argv[0], list(program.argv), dict(program.environ))
+
+
+def _leave_deleted_directory() -> None:
+    """CMD may run there; compilers can't, and a relative path means nothing any more."""
+    try:
+        os.getcwd()
+    except OSError:
+        os.chdir("/")
 
 
 def reap() -> dict[int, int]:

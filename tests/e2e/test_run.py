@@ -67,6 +67,21 @@ def test_a_readable_line_goes_to_stderr_and_masks_query_values(server: Server) -
     assert "SECRET" not in ended.stderr
 
 
+def test_a_deleted_directory_is_no_hindrance(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    script = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
+    typed = ["run", "--json", "--", "curl", "-sk", f"{server.url}/hello/gone"]
+    ended = subprocess.run(
+        ["sh", "-c", script, "sh", tmp_path / "gone", *command.COMMAND, *typed],
+        capture_output=True,
+        text=True,
+        timeout=command.SECONDS,
+        env=command.environ(),
+        check=False,
+    )
+    assert (ended.returncode, paths(ended.stdout)) == (0, ["/hello/gone"])
+
+
 def test_the_status_of_the_command_is_kept(server: Server) -> None:
     ended = plainwire("run", "--json", "--", "curl", "-skf", f"{server.url}/nowhere")
     assert ended.returncode == 22
