@@ -1,55 +1,26 @@
-"""The sums of all replicas, whether the two equations hold, and how both are said. Pure."""
+"""How the sums of all replicas are said: the two equations, and a run's last line. Pure."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
+from services import ledgers
+from services.ledgers import bytes_hold, exchanges_hold
 from services.messages import BytesLedger, ExchangeLedger, ServiceLedger
 
 
-def total_bytes(ledgers: Iterable[ServiceLedger]) -> BytesLedger:
-    parts = [ledger.bytes for ledger in ledgers if ledger.bytes]
-    gaps = Counter[str]()
-    for part in parts:
-        gaps.update(part.gaps)
-    return BytesLedger(
-        seen=sum(p.seen for p in parts),
-        parsed=sum(p.parsed for p in parts),
-        opaque=sum(p.opaque for p in parts),
-        gaps=dict(gaps),
-        shed=sum(p.shed for p in parts),
-        in_flight=sum(p.in_flight for p in parts),
-        unknown=tuple(interval for p in parts for interval in p.unknown),
-    )
+def total_bytes(services: Iterable[ServiceLedger]) -> BytesLedger:
+    return ledgers.total_bytes(service.bytes for service in services if service.bytes)
 
 
-def total_exchanges(ledgers: Iterable[ServiceLedger]) -> ExchangeLedger:
-    parts = [ledger.exchanges for ledger in ledgers if ledger.exchanges]
-    partial = Counter[str]()
-    for part in parts:
-        partial.update(part.partial)
-    return ExchangeLedger(
-        begun=sum(p.begun for p in parts),
-        complete=sum(p.complete for p in parts),
-        partial=dict(partial),
-        filtered=sum(p.filtered for p in parts),
-        open=sum(p.open for p in parts),
-    )
+def total_exchanges(services: Iterable[ServiceLedger]) -> ExchangeLedger:
+    return ledgers.total_exchanges(service.exchanges for service in services if service.exchanges)
 
 
-def bytes_hold(b: BytesLedger) -> bool:
-    return b.seen == b.parsed + b.opaque + sum(b.gaps.values()) + b.shed + b.in_flight
-
-
-def exchanges_hold(e: ExchangeLedger) -> bool:
-    return e.begun == e.complete + sum(e.partial.values()) + e.filtered + e.open
-
-
-def ledger_lines(ledgers: Iterable[ServiceLedger]) -> list[str]:
+def ledger_lines(services: Iterable[ServiceLedger]) -> list[str]:
     """The equations with their figures, each followed by whether it holds."""
-    ledgers = list(ledgers)
-    b, e = total_bytes(ledgers), total_exchanges(ledgers)
+    services = list(services)
+    b, e = total_bytes(services), total_exchanges(services)
     lines = [
         f"bytes: {b.seen} seen == {b.parsed} parsed + {b.opaque} opaque + "
         f"{sum(b.gaps.values())} gaps{_reasons(b.gaps)} + {b.shed} shed + "
@@ -73,9 +44,9 @@ def _verdict(*, holds: bool) -> str:
     return "holds" if holds else "DOES NOT HOLD"
 
 
-def summary(witnesses: int, ledgers: Iterable[ServiceLedger]) -> str:
+def summary(witnesses: int, services: Iterable[ServiceLedger]) -> str:
     """One line at the end of a run; what was lost is always said."""
-    b = total_bytes(ledgers)
+    b = total_bytes(services)
     lost = sum(b.gaps.values()) + b.shed
     parts = [
         f"{witnesses} witness{'' if witnesses == 1 else 'es'}",

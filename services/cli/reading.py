@@ -22,16 +22,11 @@ from services import subjects
 from services.bus import BusError, check_url
 from services.cli import asking, context, tap
 from services.cli.errors import Failure
-from services.cli.ledger import (
-    bytes_hold,
-    exchanges_hold,
-    ledger_lines,
-    total_bytes,
-    total_exchanges,
-)
+from services.cli.ledger import ledger_lines, total_bytes, total_exchanges
 from services.cli.output import say
 from services.cli.rendering import coverage_lines, escape, safe_json
 from services.cli.service import shared_settings
+from services.ledgers import bytes_hold, exchanges_hold
 from services.messages import Coverage
 
 CONNECT_WITHIN = 3.0

@@ -1,6 +1,6 @@
 """The shards of this process: bytes in, the bus's messages out, witnesses to the sinks.
 
-Knows where states are kept and how their sums add up; what a batch means is `pairing`'s.
+Knows where states are kept; what a batch means is `pairing`'s.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ from collections.abc import MutableMapping, Sequence
 
 import msgspec
 
-from services import records, subjects
+from services import ledgers, records, subjects
 from services.bus import Incoming, Outgoing
 from services.collect import delivery, pairing, saving
 from services.collect.sinks import Sink
 from services.collect.state import Limits, ShardState
 from services.groups import Written
 from services.messages import (
-    ExchangeLedger,
     FrameBatch,
     Position,
     ServiceLedger,
@@ -63,7 +62,7 @@ class Collector:
             service="collect",
             shards=tuple(work.state.shard for work in works),
             positions=tuple(at for work in works for at in work.told.values()),
-            exchanges=_sum([work.state.ledger() for work in works]),
+            exchanges=ledgers.total_exchanges(work.state.ledger() for work in works),
             counters=dict(counters),
         )
 
@@ -131,16 +130,3 @@ class ShardWork:
 def _position(state: ShardState, node: str) -> Position:
     progress = state.nodes[node]
     return Position(node=node, shard=state.shard, epoch=progress.epoch, counter=progress.counter)
-
-
-def _sum(ledgers: Sequence[ExchangeLedger]) -> ExchangeLedger:
-    partial: Counter[str] = Counter()
-    for ledger in ledgers:
-        partial.update(ledger.partial)
-    return ExchangeLedger(
-        begun=sum(ledger.begun for ledger in ledgers),
-        complete=sum(ledger.complete for ledger in ledgers),
-        partial=dict(partial),
-        filtered=sum(ledger.filtered for ledger in ledgers),
-        open=sum(ledger.open for ledger in ledgers),
-    )

@@ -6,19 +6,17 @@ Knows where states are kept; what a batch means is `shard`'s.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, MutableMapping
+from collections.abc import MutableMapping
 
 import msgspec
 
-from services import records, subjects
+from services import ledgers, records, subjects
 from services.bus import Incoming, Outgoing
 from services.groups import Written
 from services.messages import (
-    BytesLedger,
     FrameBatch,
     NodeSilent,
     ServiceLedger,
-    UnknownInterval,
     silence_id,
 )
 from services.parse import saving
@@ -64,7 +62,7 @@ class Parser:
             service="parse",
             shards=tuple(state.shard for state in states),
             positions=tuple(position for state in states for position in shards.positions(state)),
-            bytes=_sum([shards.ledger(state) for state in states]),
+            bytes=ledgers.total_bytes(shards.ledger(state) for state in states),
             counters=dict(counters),
         )
 
@@ -127,29 +125,3 @@ def _deliver(batch: FrameBatch) -> Outgoing:
         records.encode_frames(batch),
         f"{batch.origin}/{batch.piece}",
     )
-
-
-def _sum(ledgers: list[BytesLedger]) -> BytesLedger:
-    gaps: Counter[str] = Counter()
-    for ledger in ledgers:
-        gaps.update(ledger.gaps)
-    return BytesLedger(
-        seen=sum(ledger.seen for ledger in ledgers),
-        parsed=sum(ledger.parsed for ledger in ledgers),
-        opaque=sum(ledger.opaque for ledger in ledgers),
-        gaps=dict(gaps),
-        shed=sum(ledger.shed for ledger in ledgers),
-        in_flight=sum(ledger.in_flight for ledger in ledgers),
-        unknown=_merged(interval for ledger in ledgers for interval in ledger.unknown),
-    )
-
-
-def _merged(intervals: Iterable[UnknownInterval]) -> tuple[UnknownInterval, ...]:
-    """Every shard tells of the same absence of capture. It ends for all of them with one reading,
-    and begins with the last word that any of them had."""
-    found: dict[tuple[str, int], UnknownInterval] = {}
-    for interval in intervals:
-        key = interval.node, interval.to_ns
-        if key not in found or found[key].from_ns < interval.from_ns:
-            found[key] = interval
-    return tuple(found.values())
