@@ -27,7 +27,7 @@ Protocol = Literal["http/1.0", "http/1.1", "http/2"]
 WebSocketType = Literal["text", "binary", "ping", "pong", "close"]
 
 # The kernel counts lost bytes by these reasons, in this order (record.h names the same).
-KERNEL_LOSS_REASONS = ("ring_full", "ring_refused", "unreadable", "shed")
+KERNEL_LOSS_REASONS = ("ring_full", "ring_refused", "unreadable", "shed", "sent_by_kernel")
 
 # A name or value of None is unknown, never empty: HPACK state from before the attach.
 Headers = tuple[tuple[str | None, str | None], ...]
@@ -53,28 +53,39 @@ class Losses(Struct, frozen=True, array_like=True):
     ring_refused: int = 0
     unreadable: int = 0
     shed: int = 0
+    sent_by_kernel: int = 0  # a file that the kernel encrypted: never in the process's memory
+
+    def counts(self) -> tuple[int, int, int, int, int]:
+        return (
+            self.ring_full, self.ring_refused, self.unreadable, self.shed, self.sent_by_kernel,
+        )  # fmt: skip
 
     def total(self) -> int:
-        return self.ring_full + self.ring_refused + self.unreadable + self.shed
+        return sum(self.counts())
 
 
 # --- discovery -> capture: plainwire.targets.<node> (JSON) ----------------------------------------
 
-Operation = Literal["read", "write", "new", "clear", "free"]
+Operation = Literal["read", "write", "new", "clear", "free", "share"]
+Abi = Literal[
+    "returns_length", "length_pointer", "length_pointer_fifth", "sent_by_kernel", "object"
+]
 
 
 class Site(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One probe: where it sits, what it sees there, what it costs and why.
 
     `enter` sees the arguments in the registers of the call; `exit` sees the result in the return
-    register. `abi` says where the length of a transfer is: `returns_length` (SSL_read: the result)
-    or `length_pointer` (SSL_read_ex and the internal functions: result 1, length behind the fourth
-    argument); `object` is a call whose only interest is its TLS object.
+    register. `abi` says where the length of a transfer is: `returns_length` (SSL_read: the result),
+    `length_pointer` (SSL_read_ex and the internal functions: result 1, length behind the fourth
+    argument) or `length_pointer_fifth` (SSL_write_ex2: behind the fifth). `sent_by_kernel` is a
+    transfer whose bytes the process never had (SSL_sendfile: the result, of 64 bits); `object` is a
+    call whose only interest is its TLS object.
     """
 
     operation: Operation
     event: Literal["enter", "exit"]
-    abi: Literal["returns_length", "length_pointer", "object"]
+    abi: Abi
     function: str  # the symbol, or the internal function's caller: "SSL_read_ex -> internal"
     kind: Literal["uprobe", "uretprobe"]
     address: int  # ELF virtual address

@@ -17,7 +17,7 @@ import msgspec
 from services.messages import Direction, FrameBatch, Losses, NodeSilent, RawHead
 
 MAGIC = b"PW"
-VERSION = 1
+VERSION = 2
 
 
 class Kind(IntEnum):
@@ -31,8 +31,8 @@ class MalformedBatch(ValueError):
 
 
 # u32 length of the payload · u16 shard · u8 direction · u8 flags · u64 connection
-# u64 offset · u64 boot time ns · u32 lost bytes by reason, cumulative, modulo 2**32
-RECORD = struct.Struct("<IHBBQQQ4I")
+# u64 offset · u64 boot time ns · u32 lost bytes by reason, cumulative, modulo 2**32 · 4 unused
+RECORD = struct.Struct("<IHBBQQQ5I4x")
 RECORD_SIZE = RECORD.size
 RECORD_LENGTH = struct.Struct("<I")
 LOST_MODULUS = 1 << 32
@@ -77,11 +77,9 @@ def encode_raw(head: RawHead, records: Iterable[bytes | memoryview]) -> bytes:
 
 def encode_record(record: Record, shard: int) -> bytes:
     """What the kernel would write: for tests and tools."""
-    lost = record.lost
     return RECORD.pack(
         len(record.payload), shard, record.direction, record.flags, record.connection,
-        record.offset, record.boot_ns,
-        lost.ring_full, lost.ring_refused, lost.unreadable, lost.shed,
+        record.offset, record.boot_ns, *record.lost.counts(),
     ) + bytes(record.payload)  # fmt: skip
 
 

@@ -9,10 +9,11 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
-from services.messages import Losses
+from services.messages import KERNEL_LOSS_REASONS, Losses
 from services.records import MAX_PAYLOAD, RECORD_SIZE
 
 PIECE = MAX_PAYLOAD
+REASONS = len(KERNEL_LOSS_REASONS)
 RECORD_ROOM = RECORD_SIZE + PIECE
 PAGE = 4096
 RING_HEADER = 2 * PAGE
@@ -49,13 +50,13 @@ class ControlKind(IntEnum):
 
 CLOSE_REASONS = ("freed", "reused")
 
-# u8 kind · u8 detail · u16 shard · u32 tgid · u64 connection · u64 boot_ns · u64 ssl · 48 bytes
-CONTROL = struct.Struct("<BBHIQQQ48s")
+# u8 kind · u8 detail · u16 shard · u32 tgid · u64 connection · u64 boot_ns · u64 ssl · 56 bytes
+CONTROL = struct.Struct("<BBHIQQQ56s")
 OPENED = struct.Struct("<Q16s")
-COUNTS = struct.Struct("<QQ8I")  # offsets and losses of both directions
+COUNTS = struct.Struct("<QQ10I")  # offsets and losses of both directions
 CONNECTION_KEY = struct.Struct("<QII")
-CONNECTION = struct.Struct("<QQQQ8IHBBB3xQ")
-TAIL_VALUE = struct.Struct("<QQ8IQ")
+CONNECTION = struct.Struct("<QQQQ10IIBBBxII")
+TAIL_VALUE = struct.Struct("<QQ10IQ")
 CALL_KEY = struct.Struct("<II")
 NAME_SIZE = 16
 
@@ -75,4 +76,5 @@ class Counts(NamedTuple):
 
 
 def counts(egress: int, ingress: int, lost: tuple[int, ...]) -> Counts:
-    return Counts(egress, ingress, Losses(*lost[:4]), Losses(*lost[4:8]))
+    """`lost` is that of both directions, by reason."""
+    return Counts(egress, ingress, Losses(*lost[:REASONS]), Losses(*lost[REASONS:]))

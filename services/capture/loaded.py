@@ -82,7 +82,7 @@ class Kernel:
             return None
         self._connections.delete(key)
         identity, _, egress, ingress, *rest = layout.CONNECTION.unpack(value)
-        return Entry(identity, layout.counts(egress, ingress, tuple(rest[:8])))
+        return Entry(identity, layout.counts(egress, ingress, tuple(rest[: 2 * layout.REASONS])))
 
     def take_tails(self) -> list[tuple[int, int, Counts]]:
         """(connection, shard, counts) of those that lost something since the last call."""

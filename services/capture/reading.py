@@ -72,7 +72,7 @@ class Reader:
 
     def totals(self, shard: int) -> ShardTotals:
         words = self.kernel.shard_rings[shard].words
-        lost = words[layout.LOST : layout.LOST + 4].tolist()
+        lost = words[layout.LOST : layout.LOST + layout.REASONS].tolist()
         return ShardTotals(
             seen_bytes=words[layout.SEEN_BYTES],
             seen_records=words[layout.SEEN_RECORDS],

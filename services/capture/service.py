@@ -256,6 +256,7 @@ class Service:
             "lost_ring_refused_bytes": sum(t.lost.ring_refused for t in totals),
             "lost_unreadable_bytes": sum(t.lost.unreadable for t in totals),
             "lost_shed_bytes": sum(t.lost.shed for t in totals),
+            "lost_sent_by_kernel_bytes": sum(t.lost.sent_by_kernel for t in totals),
             "connections": sum(t.connections for t in totals),
             "connections_live": len(self.reader.connections),
             "spool_bytes": self.spool.bytes,

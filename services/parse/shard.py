@@ -313,7 +313,7 @@ def _close_accounts(state: ShardState, node: NodeState, reason: str) -> None:
     """What did not arrive by the end of an epoch, on connections that were never heard of: by the
     kernel's reasons as far as these go."""
     left = _seen(node) - node.accounted
-    for known, lost in zip(KERNEL_LOSS_REASONS, _losses(node.totals), strict=True):
+    for known, lost in zip(KERNEL_LOSS_REASONS, node.totals.lost.counts(), strict=True):
         part = min(left, max(lost - node.gaps.get(known, 0), 0))
         _add_gap(state, node, known, part)
         left -= part
@@ -325,8 +325,3 @@ def _add_gap(state: ShardState, node: NodeState, reason: str, size: int) -> None
         add_counts(state.sums.gaps, {reason: size})
         add_counts(node.gaps, {reason: size})
         node.accounted += size
-
-
-def _losses(totals: ShardTotals) -> tuple[int, ...]:
-    lost = totals.lost
-    return lost.ring_full, lost.ring_refused, lost.unreadable, lost.shed

@@ -15,18 +15,27 @@ struct call_key {
 };
 
 struct call {
-    u64 ssl;
+    struct connection_key owner;
     u64 buffer;
-    u64 length_pointer;
+    u64 length_pointer; /* 0: the result is the length; or SENT_BY_KERNEL */
     u64 boot_ns;
     u64 stack;
     u64 offset;
     u64 left;
+    u64 piece; /* bytes of the record to be written, and where in the ring */
+    u64 position;
     u32 active;
     u32 nested;
+    /* Entries to be made, which would else have to lie on the stack. */
+    struct connection fresh;
+    struct tail tail;
 };
 
-/* A call that another one, in another frame, would overwrite: fibers that switch inside a call. */
+/* The result is a length of 64 bits, and the bytes never were in the process's memory. */
+#define SENT_BY_KERNEL 1
+
+/* A call that another one, in another frame, would overwrite: fibers that switch inside a call.
+ * It begins as a call's key does. */
 struct parked_key {
     u32 tid;
     u32 direction;
@@ -60,15 +69,17 @@ BPF_RINGBUF_OUTPUT(control_spare, CONTROL_PAGES);
 BPF_TABLE("hash", struct call_key, struct call, calls, CALLS);
 BPF_TABLE("lru_hash", struct parked_key, struct call, parked, 4096);
 BPF_TABLE("hash", struct connection_key, struct connection, connections, CONNECTIONS);
-/* TLS objects whose birth was seen and that carried nothing yet: the generation of their process. */
+/* TLS objects whose birth was seen: the generation of their process, and references above it. */
 BPF_TABLE("lru_hash", struct connection_key, u64, births, CONNECTIONS);
 BPF_TABLE("hash", u64, struct tail, tails, TAILS);
 BPF_TABLE("lru_hash", u32, struct name, names, NAMES);
 BPF_PROG_ARRAY(more, 2);
 /* Zeroes to start an entry from, which would else have to lie on the stack. */
 BPF_TABLE("array", u32, struct call, blank_call, 1);
-BPF_TABLE("array", u32, struct connection, blank_connection, 1);
-BPF_TABLE("array", u32, struct tail, blank_tail, 1);
+
+/* What was computed from a pointer is computed again, not kept: the stack is small (64 bytes and
+ * more would be a stack of their own since Linux 6.13, one a CPU, which preemption then breaks). */
+#define FORGET(pointer) asm volatile("" : "+r"(pointer))
 
 static __always_inline struct shared *common(void) {
     u32 zero = 0;
@@ -83,6 +94,10 @@ static __always_inline u8 *mark_of(u32 tgid) {
     u64 index = tgid;
     index &= PIDS - 1;
     return all->of + index;
+}
+
+static __always_inline u8 generation_of(u8 mark) {
+    return mark & GENERATION_MASK;
 }
 
 static __always_inline int included(u8 mark) {

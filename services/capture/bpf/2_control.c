@@ -1,11 +1,18 @@
 /* Control events: few, small, each into the control ring or, where that refuses although it has
  * room, into its spare. The reader is woken only where it sleeps. */
 
-static __always_inline u64 wake_flag(struct shared *all) {
-    if (!all->waiting)
+static __always_inline u64 wake_flag() {
+    struct shared *all = common();
+    if (!all || !all->waiting)
         return BPF_RB_NO_WAKEUP;
     all->waiting = 0;
     return BPF_RB_FORCE_WAKEUP;
+}
+
+static __always_inline void control_is_refused() {
+    struct shared *all = common();
+    if (all)
+        __sync_fetch_and_add(&all->control_refused, 1);
 }
 
 static __always_inline void fill_opened(struct control *event, struct connection *to, u64 ssl,
@@ -25,21 +32,20 @@ static __always_inline void fill_opened(struct control *event, struct connection
         bpf_get_current_comm(event->process, sizeof(event->process));
 }
 
-static __always_inline int tell_opened(struct shared *all, struct connection *to, u64 ssl,
-                                       u32 tgid) {
+static __always_inline int tell_opened(struct connection *to, u64 ssl, u32 tgid) {
     struct control *event = control.ringbuf_reserve(sizeof(struct control));
     if (event) {
         fill_opened(event, to, ssl, tgid);
-        control.ringbuf_submit(event, wake_flag(all));
+        control.ringbuf_submit(event, wake_flag());
         return 1;
     }
     event = control_spare.ringbuf_reserve(sizeof(struct control));
     if (event) {
         fill_opened(event, to, ssl, tgid);
-        control_spare.ringbuf_submit(event, wake_flag(all));
+        control_spare.ringbuf_submit(event, wake_flag());
         return 1;
     }
-    __sync_fetch_and_add(&all->control_refused, 1);
+    control_is_refused();
     return 0;
 }
 
@@ -57,40 +63,38 @@ static __always_inline void fill_closed(struct control *event, struct connection
 }
 
 static __always_inline void tell_closed(struct connection *of, u64 ssl, u8 why) {
-    struct shared *all = common();
-    if (!all || !of->announced)
+    if (!of->announced)
         return;
     struct control *event = control.ringbuf_reserve(sizeof(struct control));
     if (event) {
         fill_closed(event, of, ssl, why);
-        control.ringbuf_submit(event, wake_flag(all));
+        control.ringbuf_submit(event, wake_flag());
         return;
     }
     event = control_spare.ringbuf_reserve(sizeof(struct control));
     if (event) {
         fill_closed(event, of, ssl, why);
-        control_spare.ringbuf_submit(event, wake_flag(all));
+        control_spare.ringbuf_submit(event, wake_flag());
         return;
     }
-    __sync_fetch_and_add(&all->control_refused, 1);
+    control_is_refused();
 }
 
 /* An event that is its kind and a process: the bell, or an exit. */
-static __always_inline void tell(struct shared *all, u8 kind, u32 tgid) {
-    u64 flag = wake_flag(all);
+static __always_inline void tell(u8 kind, u32 tgid) {
     struct control *event = control.ringbuf_reserve(sizeof(struct control));
     if (event) {
         event->kind = kind;
         event->tgid = tgid;
-        control.ringbuf_submit(event, flag);
+        control.ringbuf_submit(event, wake_flag());
         return;
     }
     event = control_spare.ringbuf_reserve(sizeof(struct control));
     if (event) {
         event->kind = kind;
         event->tgid = tgid;
-        control_spare.ringbuf_submit(event, flag);
+        control_spare.ringbuf_submit(event, wake_flag());
         return;
     }
-    __sync_fetch_and_add(&all->control_refused, 1);
+    control_is_refused();
 }

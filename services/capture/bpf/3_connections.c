@@ -8,7 +8,9 @@ static __always_inline u64 mixed(u64 x) {
     return x ^ (x >> 31);
 }
 
-/* New for both uses: an entry just made, and one whose TLS object begins another connection. */
+#define REFERENCE 0x100 /* one, above the generation in a birth */
+#define MOST_REFERENCES 255
+
 static __always_inline void begin(struct connection *entry, struct connection_key *key, u8 mark) {
     entry->first_boot_ns = bpf_ktime_get_boot_ns();
     u64 id = mixed(mixed(SALT ^ key->ssl) ^ mixed(entry->first_boot_ns) ^ key->tgid);
@@ -17,22 +19,20 @@ static __always_inline void begin(struct connection *entry, struct connection_ke
     entry->offset[0] = entry->offset[1] = 0;
     __builtin_memset(entry->lost, 0, sizeof(entry->lost));
     entry->announced = 0;
-    entry->generation = mark & GENERATION_MASK;
+    entry->generation = generation_of(mark);
     u64 *birth = births.lookup(key);
-    entry->mid_connection = !birth || *birth != entry->generation;
+    entry->mid_connection = !birth || (u8)*birth != entry->generation;
+    entry->references = entry->mid_connection ? 0 : *birth / REFERENCE;
 }
 
-static __always_inline struct connection *make_connection(struct connection_key *key, u8 *mark) {
-    u32 zero = 0;
-    struct connection *blank = blank_connection.lookup(&zero);
-    if (!blank)
-        return 0;
-    connections.update(key, blank);
-    struct connection *entry = connections.lookup(key);
-    if (!entry)
-        return 0;
+/* Complete before it is seen: two threads may meet at a connection's first bytes. */
+static __always_inline struct connection *make_connection(struct call *call, u8 *mark) {
+    begin(&call->fresh, &call->owner, *mark);
+    connections.insert(&call->owner, &call->fresh);
+    struct connection *entry = connections.lookup(&call->owner);
+    if (!entry || entry->id != call->fresh.id)
+        return entry;
     *mark |= MARK_CONNECTED;
-    begin(entry, key, *mark);
     u32 shard = entry->shard;
     struct shard_ring *home = shard_rings.lookup(&shard);
     if (home)
@@ -41,39 +41,36 @@ static __always_inline struct connection *make_connection(struct connection_key 
 }
 
 /* The generation tells a new process that has an old one's pid and pointer. */
-static __always_inline struct connection *find_connection(struct connection_key *key, u8 *mark) {
-    struct connection *entry = connections.lookup(key);
-    if (!entry)
-        return make_connection(key, mark);
-    if (entry->generation != (*mark & GENERATION_MASK)) {
-        tell_closed(entry, key->ssl, CLOSED_REUSED);
-        begin(entry, key, *mark);
+static __always_inline struct connection *find_connection(struct call *call) {
+    u8 *mark = mark_of(call->owner.tgid);
+    if (!mark)
+        return 0;
+    struct connection *entry = connections.lookup(&call->owner);
+    if (entry && entry->generation == generation_of(*mark))
+        return entry;
+    if (entry) {
+        tell_closed(entry, call->owner.ssl, CLOSED_REUSED);
+        connections.delete(&call->owner);
     }
-    return entry;
+    return make_connection(call, mark);
 }
 
-static __always_inline void note_tail(struct shared *all, struct connection *of) {
-    u64 id = of->id;
-    u32 zero = 0;
-    struct tail *tail = tails.lookup(&id);
-    if (!tail) {
-        struct tail *blank = blank_tail.lookup(&zero);
-        if (blank)
-            tails.update(&id, blank);
-        tail = tails.lookup(&id);
-    }
-    if (!tail) {
-        __sync_fetch_and_add(&all->tails_refused, 1);
+static __always_inline void note_tail(struct connection *of, struct call *call) {
+    call->tail.shard = of->shard;
+    __builtin_memcpy(call->tail.offset, of->offset, sizeof(of->offset));
+    __builtin_memcpy(call->tail.lost, of->lost, sizeof(of->lost));
+    if (!tails.update(&of->id, &call->tail))
         return;
-    }
-    tail->shard = of->shard;
-    __builtin_memcpy(tail->offset, of->offset, sizeof(tail->offset));
-    __builtin_memcpy(tail->lost, of->lost, sizeof(tail->lost));
+    struct shared *all = common();
+    if (all)
+        __sync_fetch_and_add(&all->tails_refused, 1);
 }
 
-static __always_inline void lose(struct shared *all, struct ring *home, struct connection *of,
+static __always_inline void lose(struct ring *home, struct connection *of, struct call *call,
                                  u32 direction, u32 reason, u64 bytes) {
-    __sync_fetch_and_add(&home->lost[reason & 3], bytes);
-    __sync_fetch_and_add(&of->lost[direction & 1][reason & 3], (u32)bytes);
-    note_tail(all, of);
+    if (reason >= LOST_REASONS)
+        return;
+    __sync_fetch_and_add(&home->lost[reason], bytes);
+    __sync_fetch_and_add(&of->lost[direction & 1][reason], (u32)bytes);
+    note_tail(of, call);
 }

@@ -48,12 +48,13 @@ static __always_inline int enter(struct pt_regs *ctx, u32 direction, u64 length_
     u64 ssl = PT_REGS_PARM1(ctx), stack = stack_of(ctx, cookie_of(ctx));
     if (call->active && call->stack != stack) {
         u64 below = call->stack - stack;
-        if (call->ssl == ssl && below < NEAR && call->nested++ < NESTED_MOST)
+        if (call->owner.ssl == ssl && below < NEAR && call->nested++ < NESTED_MOST)
             return 0;
         struct parked_key key = {task, direction, call->stack};
         parked.update(&key, call);
     }
-    call->ssl = ssl;
+    call->owner.ssl = ssl;
+    call->owner.tgid = task >> 32;
     call->buffer = PT_REGS_PARM2(ctx);
     call->length_pointer = length_pointer;
     call->stack = stack;
@@ -67,105 +68,92 @@ static __always_inline int enter(struct pt_regs *ctx, u32 direction, u64 length_
 /* The call that ends in this frame, in its thread's place: a parked one is fetched back, because
  * the one that was there goes on in a frame of its own and is parked in turn. */
 static __always_inline struct call *ending(u32 tid, u32 direction, u64 stack) {
-    struct call_key key = {tid, direction};
-    struct call *call = calls.lookup(&key);
+    struct parked_key place = {tid, direction, stack};
+    struct call *call = calls.lookup((struct call_key *)&place);
     if (!call)
         return 0;
     if (call->active && call->stack == stack)
         return call;
-    struct parked_key place = {tid, direction, stack};
     struct call *found = parked.lookup(&place);
     if (!found)
         return 0;
     if (call->active) {
-        struct parked_key other = {tid, direction, call->stack};
-        parked.update(&other, call);
+        place.stack = call->stack;
+        parked.update(&place, call);
     }
     *call = *found;
+    place.stack = call->stack;
     parked.delete(&place);
     return call;
 }
 
 /* Bytes of the call that ended here, or 0. */
 static __always_inline u64 transferred(struct pt_regs *ctx, struct call *call) {
-    int result = (int)PT_REGS_RC(ctx);
-    if (result <= 0)
+    s64 result = PT_REGS_RC(ctx);
+    if (call->length_pointer == SENT_BY_KERNEL)
+        return result > 0 ? result : 0;
+    if ((int)result <= 0)
         return 0;
     if (!call->length_pointer)
-        return result;
+        return (int)result;
     u64 length = 0;
     bpf_probe_read_user(&length, sizeof(length), (void *)call->length_pointer);
     return length;
 }
 
 static __always_inline u32 reason_of(int refused) {
+    if (refused == REFUSED_NEVER_SEEN)
+        return LOST_SENT_BY_KERNEL;
     if (refused < 0)
         return LOST_UNREADABLE;
     return refused == REFUSED_FULL ? LOST_RING_FULL : LOST_RING_REFUSED;
 }
 
-/* The first piece, which nearly always is all. What is left goes by tail call. */
-static __always_inline void deliver(struct shared *all, struct piece *piece, u64 bytes) {
-    struct connection *of = piece->of;
-    u32 shard = of->shard;
-    struct shard_ring *home = shard_rings.lookup(&shard);
+/* A piece has its record, or is lost; what is left of the call begins behind it. */
+static __always_inline void delivered(struct connection *of, struct call *call, u32 direction,
+                                      int refused) {
+    struct shard_ring *home = shard_rings.lookup(&of->shard);
     if (!home)
         return;
-    piece->bytes = bytes;
-    int refused = of->announced ? into_shard(home, piece) : REFUSED_BUSY;
-    if (refused > 0 && of->announced)
-        refused = into_spare(piece);
+    FORGET(call);
     if (refused)
-        lose(all, &home->ring, of, piece->direction, reason_of(refused), bytes);
+        lose(&home->ring, of, call, direction, reason_of(refused), call->piece);
     else
-        __sync_fetch_and_add(&home->ring.submitted_bytes, bytes);
+        __sync_fetch_and_add(&home->ring.submitted_bytes, call->piece);
+    FORGET(call);
+    call->buffer += call->piece;
+    call->offset += call->piece;
+    call->left -= call->piece;
+}
+
+static __always_inline void begin_piece(struct call *call) {
+    call->piece = call->left < PIECE ? call->left : PIECE;
 }
 
 /* The rest of a large transfer, straight into the spare ring, which is the large one. */
 static __always_inline int deliver_more(struct pt_regs *ctx, u32 direction) {
-    u64 task = bpf_get_current_pid_tgid();
-    struct call_key key = {task, direction};
+    struct call_key key = {bpf_get_current_pid_tgid(), direction};
     struct call *call = calls.lookup(&key);
-    struct shared *all = common();
-    if (!call || !all)
+    if (!call)
         return 0;
-    struct connection_key owner = {call->ssl, task >> 32, 0};
-    struct connection *of = connections.lookup(&owner);
+    struct connection *of = connections.lookup(&call->owner);
     if (!of)
         return 0;
-    u32 shard = of->shard;
-    struct shard_ring *home = shard_rings.lookup(&shard);
-    if (!home)
-        return 0;
-    struct piece piece = {.of = of, .source = call->buffer, .direction = direction};
-    piece.offset = call->offset;
-    piece.boot_ns = call->boot_ns;
-    u64 left = call->left;
     for (int i = 0; i < PIECES; i++) {
-        if (!left)
+        FORGET(call);
+        FORGET(of);
+        if (!call->left)
             break;
-        u64 bytes = left;
-        if (bytes > PIECE)
-            bytes = PIECE;
-        piece.bytes = bytes;
-        int refused = of->announced ? into_spare(&piece) : REFUSED_BUSY;
-        if (refused)
-            lose(all, &home->ring, of, direction, reason_of(refused), bytes);
-        else
-            __sync_fetch_and_add(&home->ring.submitted_bytes, bytes);
-        piece.offset += bytes;
-        piece.source += bytes;
-        left -= bytes;
+        begin_piece(call);
+        int refused = of->announced ? into_spare(of, call, direction) : REFUSED_BUSY;
+        delivered(of, call, direction, refused);
     }
-    call->buffer = piece.source;
-    call->offset = piece.offset;
-    call->left = left;
-    if (left)
+    if (call->left)
         more.call(ctx, direction);
-    /* Here nothing is left, or the tail calls of one probe are used up. */
-    left = call->left;
-    if (left)
-        lose(all, &home->ring, of, direction, LOST_RING_FULL, left);
+    /* Here nothing is left, or the tail calls of one probe are used up: more than any ring holds. */
+    call->piece = call->left;
+    if (call->left)
+        delivered(of, call, direction, REFUSED_FULL);
     return 0;
 }
 
@@ -177,66 +165,81 @@ int on_more_ingress(struct pt_regs *ctx) {
     return deliver_more(ctx, DIRECTION_INGRESS);
 }
 
-/* Seen, before anything is submitted. */
-static __always_inline u64 count_seen(struct connection *of, u32 direction, u64 bytes) {
-    u32 shard = of->shard;
-    struct shard_ring *home = shard_rings.lookup(&shard);
-    if (!home)
-        return 0;
-    __sync_fetch_and_add(&home->ring.seen_bytes, bytes);
-    __sync_fetch_and_add(&home->ring.seen_records, 1);
-    return __sync_fetch_and_add(&of->offset[direction & 1], bytes);
-}
-
 /* There is no room for another connection: its bytes are in the totals all the same. */
-static __always_inline int not_followed(struct shared *all, u64 bytes) {
+static __always_inline int not_followed(u64 bytes) {
     u32 first = 0;
     struct shard_ring *ring = shard_rings.lookup(&first);
     if (ring) {
         __sync_fetch_and_add(&ring->ring.seen_bytes, bytes);
         __sync_fetch_and_add(&ring->ring.lost[LOST_SHED], bytes);
     }
-    __sync_fetch_and_add(&all->connections_refused, 1);
+    struct shared *all = common();
+    if (all)
+        __sync_fetch_and_add(&all->connections_refused, 1);
     return 0;
 }
 
+static __always_inline void announce(struct pt_regs *ctx, struct connection *of,
+                                     struct call *call) {
+    of->target = (u32)cookie_of(ctx);
+    of->announced = tell_opened(of, call->owner.ssl, call->owner.tgid);
+}
+
+static __always_inline void ring_bell() {
+    struct shared *all = common();
+    if (all && all->waiting)
+        tell(CONTROL_BELL, 0);
+}
+
+/* The first piece, which nearly always is all. What is left goes by tail call. */
+static __always_inline void deliver(struct shard_ring *home, struct connection *of,
+                                    struct call *call, u32 direction) {
+    int refused = REFUSED_BUSY;
+    begin_piece(call);
+    if (call->length_pointer == SENT_BY_KERNEL) {
+        call->piece = call->left;
+        refused = REFUSED_NEVER_SEEN;
+    } else if (of->announced) {
+        refused = into_shard(home, of, call, direction);
+        FORGET(of);
+        FORGET(call);
+        if (refused > 0)
+            refused = into_spare(of, call, direction);
+    }
+    delivered(of, call, direction, refused);
+}
+
+/* Seen is counted before anything is submitted. */
 static __always_inline int leave(struct pt_regs *ctx, u32 direction) {
-    u64 task = bpf_get_current_pid_tgid(), cookie = cookie_of(ctx);
-    struct call *call = ending(task, direction, stack_of(ctx, cookie));
+    struct call *call = ending(bpf_get_current_pid_tgid(), direction,
+                               stack_of(ctx, cookie_of(ctx)));
     if (!call)
         return 0;
     call->active = 0;
-    struct shared *all = common();
-    u8 *mark = mark_of(task >> 32);
-    if (!all || !mark)
+    call->left = transferred(ctx, call);
+    FORGET(call);
+    if (!call->left)
         return 0;
-    u64 length = transferred(ctx, call);
-    if (!length)
+    struct connection *of = find_connection(call);
+    if (!of)
+        return not_followed(call->left);
+    if (!of->announced)
+        announce(ctx, of, call);
+    struct shard_ring *home = shard_rings.lookup(&of->shard);
+    if (!home)
         return 0;
-    struct connection_key of = {call->ssl, task >> 32, 0};
-    struct connection *connection = find_connection(&of, mark);
-    if (!connection)
-        return not_followed(all, length);
-    if (!connection->announced) {
-        connection->target = (u32)cookie;
-        connection->announced = tell_opened(all, connection, of.ssl, of.tgid);
-    }
-    struct piece piece = {.of = connection, .source = call->buffer, .direction = direction};
-    piece.boot_ns = direction == DIRECTION_EGRESS ? call->boot_ns : bpf_ktime_get_boot_ns();
-    piece.offset = count_seen(connection, direction, length);
-    u64 bytes = length;
-    if (bytes > PIECE)
-        bytes = PIECE;
-    deliver(all, &piece, bytes);
-    if (all->waiting)
-        tell(all, CONTROL_BELL, 0);
-    if (length > bytes) {
-        call->boot_ns = piece.boot_ns;
-        call->buffer += bytes;
-        call->offset = piece.offset + bytes;
-        call->left = length - bytes;
+    if (direction == DIRECTION_INGRESS)
+        call->boot_ns = bpf_ktime_get_boot_ns();
+    FORGET(call);
+    FORGET(home);
+    FORGET(of);
+    __sync_fetch_and_add(&home->ring.seen_bytes, call->left);
+    __sync_fetch_and_add(&home->ring.seen_records, 1);
+    call->offset = __sync_fetch_and_add(&of->offset[direction & 1], call->left);
+    deliver(home, of, call, direction);
+    ring_bell();
+    if (call->left)
         more.call(ctx, direction);
-    }
     return 0;
 }
 
@@ -256,6 +259,15 @@ int on_write_enter_length_pointer(struct pt_regs *ctx) {
     return enter(ctx, DIRECTION_EGRESS, PT_REGS_PARM4(ctx));
 }
 
+/* SSL_write_ex2 and, since OpenSSL 3.3, the internal function: flags come before the pointer. */
+int on_write_enter_length_pointer_fifth(struct pt_regs *ctx) {
+    return enter(ctx, DIRECTION_EGRESS, PT_REGS_PARM5(ctx));
+}
+
+int on_write_enter_sent_by_kernel(struct pt_regs *ctx) {
+    return enter(ctx, DIRECTION_EGRESS, SENT_BY_KERNEL);
+}
+
 int on_read_exit(struct pt_regs *ctx) {
     return leave(ctx, DIRECTION_INGRESS);
 }
@@ -265,37 +277,64 @@ int on_write_exit(struct pt_regs *ctx) {
 }
 
 /* A TLS object that is born or begins anew under our eyes: what it carries is known from byte 0. */
-static __always_inline int born(u64 ssl) {
-    u64 task = bpf_get_current_pid_tgid();
-    u8 *mark = mark_of(task >> 32);
+static __always_inline int born(u64 ssl, int anew) {
+    u32 tgid = bpf_get_current_pid_tgid() >> 32;
+    u8 *mark = mark_of(tgid);
     if (!ssl || !mark || !included(*mark))
         return 0;
-    struct connection_key key = {ssl, task >> 32, 0};
+    struct connection_key key = {ssl, tgid, 0};
+    u64 birth = generation_of(*mark);
+    u64 *before = births.lookup(&key);
+    if (anew && before && (u8)*before == (u8)birth)
+        birth = *before;
     struct connection *entry = connections.lookup(&key);
     if (entry) {
+        if (anew)
+            birth = generation_of(*mark) | (u64)entry->references * REFERENCE;
         tell_closed(entry, ssl, CLOSED_REUSED);
         connections.delete(&key);
     }
-    u64 generation = *mark & GENERATION_MASK;
-    births.update(&key, &generation);
+    births.update(&key, &birth);
     return 0;
 }
 
 int on_new_exit(struct pt_regs *ctx) {
-    return born(PT_REGS_RC(ctx));
+    return born(PT_REGS_RC(ctx), 0);
 }
 
+/* SSL_new clears what it makes, too: the object's second birth in that call is the first's equal. */
 int on_clear_enter(struct pt_regs *ctx) {
-    return born(PT_REGS_PARM1(ctx));
+    return born(PT_REGS_PARM1(ctx), 1);
+}
+
+/* A TLS object with several owners ends with the last. */
+int on_share_enter(struct pt_regs *ctx) {
+    struct connection_key key = {PT_REGS_PARM1(ctx), bpf_get_current_pid_tgid() >> 32, 0};
+    struct connection *entry = connections.lookup(&key);
+    if (entry && entry->references < MOST_REFERENCES)
+        __sync_fetch_and_add(&entry->references, 1);
+    u64 *birth = births.lookup(&key);
+    if (birth && *birth < MOST_REFERENCES * REFERENCE)
+        __sync_fetch_and_add(birth, REFERENCE);
+    return 0;
 }
 
 int on_free_enter(struct pt_regs *ctx) {
     u64 ssl = PT_REGS_PARM1(ctx);
     struct connection_key key = {ssl, bpf_get_current_pid_tgid() >> 32, 0};
-    births.delete(&key);
+    u64 *birth = births.lookup(&key);
+    u64 others = birth ? *birth / REFERENCE : 0;
+    if (others)
+        __sync_fetch_and_add(birth, -REFERENCE);
+    else
+        births.delete(&key);
     struct connection *entry = connections.lookup(&key);
     if (!entry)
         return 0;
+    if (entry->references) {
+        __sync_fetch_and_add(&entry->references, -1);
+        return 0;
+    }
     tell_closed(entry, ssl, CLOSED_FREED);
     connections.delete(&key);
     return 0;

@@ -23,13 +23,12 @@ int on_newtask(void *ctx) {
 /* What the process had open is gone: its next life is another generation. */
 static __always_inline void end_life(u32 tgid, u8 kept) {
     u8 *mark = mark_of(tgid);
-    struct shared *all = common();
-    if (!mark || !all)
+    if (!mark)
         return;
     u8 old = *mark;
     *mark = ((old + MARK_GENERATION) & GENERATION_MASK) | (old & kept);
     if (old & MARK_CONNECTED)
-        tell(all, CONTROL_EXITED, tgid);
+        tell(CONTROL_EXITED, tgid);
 }
 
 int on_exec(void *ctx) {

@@ -6,7 +6,14 @@
 enum { DIRECTION_EGRESS = 0, DIRECTION_INGRESS = 1 };
 
 /* Why bytes were lost in the kernel; the order of KERNEL_LOSS_REASONS in services/messages.py. */
-enum { LOST_RING_FULL, LOST_RING_REFUSED, LOST_UNREADABLE, LOST_SHED, LOST_REASONS };
+enum {
+    LOST_RING_FULL,
+    LOST_RING_REFUSED,
+    LOST_UNREADABLE,
+    LOST_SHED,
+    LOST_SENT_BY_KERNEL,
+    LOST_REASONS
+};
 
 struct record {
     __u32 length;       /* payload bytes that follow */
@@ -17,6 +24,7 @@ struct record {
     __u64 offset;       /* of the first payload byte, on this connection and direction */
     __u64 boot_ns;      /* a write's entry, a read's exit */
     __u32 lost[LOST_REASONS]; /* of this direction, before this record, cumulative, modulo 2^32 */
+    __u32 unused;
 };
 
 #endif

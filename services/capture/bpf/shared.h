@@ -80,12 +80,13 @@ struct connection {
     __u64 first_boot_ns;
     __u64 offset[2];
     __u32 lost[2][LOST_REASONS];
-    __u16 shard;
+    __u32 shard;
     __u8 mid_connection;
     __u8 announced;
     __u8 generation;
-    __u8 unused[3];
-    __u64 target;
+    __u8 unused;
+    __u32 references; /* beyond the first: that many frees do not end it */
+    __u32 target;
 };
 
 /* Of a connection that lost something since the last tick. */

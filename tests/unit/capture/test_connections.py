@@ -13,7 +13,7 @@ COUNTS = layout.counts(10, 20, (1, 0, 0, 0, 0, 2, 0, 0))
 
 
 def opened(connection: int, *, tgid: int = 7, mid: int = 0, process: bytes = b"curl") -> bytes:
-    rest = layout.OPENED.pack(3, process).ljust(48, b"\0")
+    rest = layout.OPENED.pack(3, process).ljust(56, b"\0")
     return layout.CONTROL.pack(ControlKind.OPENED, mid, 2, tgid, connection, 100, 0xABC, rest)
 
 
@@ -23,7 +23,7 @@ def closed(connection: int, *, detail: int = 0) -> bytes:
 
 
 def exited(tgid: int) -> bytes:
-    return layout.CONTROL.pack(ControlKind.EXITED, 0, 0, tgid, 0, 0, 0, bytes(48))
+    return layout.CONTROL.pack(ControlKind.EXITED, 0, 0, tgid, 0, 0, 0, bytes(56))
 
 
 def nothing(ssl: int, tgid: int) -> tuple[int, Counts] | None:

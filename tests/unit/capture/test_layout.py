@@ -33,11 +33,11 @@ int main(void) {
     AT(control, connection) AT(control, boot_ns) AT(control, ssl) AT(control, target)
     AT(control, process) AT(control, offset) AT(control, lost)
     SIZE(connection_key) SIZE(connection) AT(connection, offset) AT(connection, lost)
-    AT(connection, shard) AT(connection, target) SIZE(tail) AT(tail, shard)
+    AT(connection, shard) AT(connection, references) AT(connection, target) SIZE(tail) AT(tail, shard)
     IS(PIECE) IS(FLAG_DISCARDED) IS(VERDICT_MASK) IS(VERDICT_INCLUDE) IS(VERDICT_EXCLUDE)
     IS(CONTROL_BELL) IS(CONTROL_OPENED) IS(CONTROL_CLOSED) IS(CONTROL_EXITED)
     IS(CLOSED_FREED) IS(CLOSED_REUSED) IS(LOST_REASONS) IS(LOST_RING_FULL) IS(LOST_RING_REFUSED)
-    IS(LOST_UNREADABLE) IS(LOST_SHED) IS(DIRECTION_EGRESS) IS(DIRECTION_INGRESS)
+    IS(LOST_UNREADABLE) IS(LOST_SHED) IS(LOST_SENT_BY_KERNEL) IS(DIRECTION_EGRESS) IS(DIRECTION_INGRESS)
     return 0;
 }
 """
@@ -57,7 +57,7 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
 
 def test_a_record_header_is_the_same_in_c_and_python(c: dict[str, int]) -> None:
     assert c["record"] == RECORD_SIZE
-    packed = RECORD.pack(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
+    packed = RECORD.pack(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
     fields = {
         "length": (1, 4), "shard": (2, 2), "direction": (3, 1), "flags": (4, 1),
         "connection": (5, 8), "offset": (6, 8), "boot_ns": (7, 8), "lost": (8, 4),
@@ -93,7 +93,7 @@ def test_the_shared_page_s_counters_are_in_order(c: dict[str, int]) -> None:
 
 def test_control_events_and_entries_have_their_sizes(c: dict[str, int]) -> None:
     assert c["control"] == layout.CONTROL.size
-    assert c["control.target"] == c["control.offset"] == layout.CONTROL.size - 48
+    assert c["control.target"] == c["control.offset"] == layout.CONTROL.size - 56
     assert c["control.process"] == c["control.target"] + 8
     assert c["control.lost"] == c["control.offset"] + 16
     assert c["connection_key"] == layout.CONNECTION_KEY.size
