@@ -52,9 +52,13 @@ def codings(header: str) -> tuple[str, ...]:
     return tuple(name for name in names if name not in _IDENTITY)
 
 
+def are_known(applied: tuple[str, ...]) -> bool:
+    return 0 < len(applied) <= _MAX_CODINGS and all(name in _DECODERS for name in applied)
+
+
 def inflate(data: bytes, applied: tuple[str, ...], limits: Limits) -> Inflated | None:
     """None where a coding is unknown or the data breaks it: then the bytes stay as they are."""
-    if len(applied) > _MAX_CODINGS or any(name not in _DECODERS for name in applied):
+    if applied and not are_known(applied):
         return None
     cut: Cut | None = None
     try:

@@ -473,14 +473,14 @@ class Body(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`size` counts what passed on the wire after de-chunking, None where it can't be known.
 
     `captured` is what of that was kept; `text` or `base64` shows it, content-decoded where
-    `content_encoding` names codings that were undone in `decoded_from`. In a part of a stream that
-    lives, what is shown begins at `offset`.
+    `content_encoding` names codings and `decoded` says so. In a part of a stream both count from
+    `offset` on; `truncated_by` coding: what came before is needed and no longer there.
     """
 
     size: int | None
     captured: int
     truncated: bool
-    truncated_by: Literal["cap", "gap", "bomb"] | None = None
+    truncated_by: Literal["cap", "gap", "bomb", "coding"] | None = None
     text: str | None = None
     base64: str | None = None
     content_encoding: str | None = None  # as sent

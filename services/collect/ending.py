@@ -62,19 +62,25 @@ def finish(fold: Fold, number: int, cause: Cause, detail: str = "") -> None:
     if exchange.request is None:
         connection.headless -= 1
         _remember(connection, exchange.stream, state.limits.remembered)
-    for body in (exchange.request_body, exchange.response_body):
-        if body is not None:
-            state.buffered -= body.kept
+    state.buffered -= exchange.size()
+    state.answered.discard(number)
+    state.streams.discard(number)
     gaps = _gaps(connection, exchange, number, cause)
     called = _state(exchange, gaps, cause)
     reasons = _reasons(exchange, connection, cause, detail)
     if called == "complete":
         state.complete += 1
     else:
-        reason = _ledger_reason(called, gaps, reasons)
+        reason = _ledger_reason(exchange, called, gaps, reasons)
         state.partial[reason] = state.partial.get(reason, 0) + 1
     ended = witnesses.Ended(called, gaps, reasons)
-    fold.witnesses.append(witnesses.build(exchange, connection, ended, state.limits.body_bytes))
+    fold.witnesses.append(witnesses.build(exchange, connection, ended, state.limits))
+
+
+def open_part(exchange: Exchange) -> witnesses.Ended:
+    """What a part of a stream that lives on is called."""
+    reasons = ("malformed",) if exchange.malformed else ()
+    return witnesses.Ended("open", tuple(exchange.gaps), reasons, final=False)
 
 
 def _remember(connection: Connection, stream: int, limit: int) -> None:
@@ -99,7 +105,8 @@ def _gaps(connection: Connection, exchange: Exchange, number: int, cause: Cause)
 def _state(exchange: Exchange, gaps: tuple[Gap, ...], cause: Cause) -> WitnessState:
     if cause == Cause.RESET:
         return "reset"
-    if gaps or exchange.malformed or cause in _NOT_THE_PEERS:
+    lost = gaps or (exchange.parts is not None and exchange.parts.lost)
+    if lost or exchange.malformed or cause in _NOT_THE_PEERS:
         return "partial"
     if exchange.request is None:
         return "no_request"
@@ -113,25 +120,24 @@ def _reasons(
 ) -> tuple[str, ...]:
     malformed = exchange.malformed or (connection.malformed and cause != Cause.BOTH_SIDES)
     told = () if cause == Cause.BOTH_SIDES else (detail or cause.value,)
+    if exchange.parts is not None and exchange.parts.lost:
+        told = (*told, exchange.parts.lost)
     return (*told, "malformed") if malformed else told
 
 
-def _ledger_reason(called: WitnessState, gaps: tuple[Gap, ...], reasons: tuple[str, ...]) -> str:
+def _ledger_reason(
+    exchange: Exchange, called: WitnessState, gaps: tuple[Gap, ...], reasons: tuple[str, ...]
+) -> str:
     if called != "partial":
         return called
+    if exchange.parts is not None and exchange.parts.lost:
+        return exchange.parts.lost
     return gaps[0].reason if gaps else reasons[0]
 
 
 def evict(fold: Fold, number: int) -> None:
     fold.state.count("exchanges_evicted")
     finish(fold, number, Cause.LIMIT)
-
-
-def relieve(fold: Fold) -> None:
-    """The oldest give way until what is buffered is within its limit again."""
-    state = fold.state
-    while state.buffered > state.limits.buffered_bytes and state.exchanges:
-        evict(fold, next(iter(state.exchanges)))
 
 
 def give_up_requests(fold: Fold, connection: Connection) -> None:

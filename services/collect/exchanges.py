@@ -5,7 +5,7 @@ Knows which stream numbers may still begin one; not what completes or ends it.
 
 from __future__ import annotations
 
-from services.collect import connections, ending
+from services.collect import connections, ending, parting
 from services.collect.fold import Fold
 from services.collect.state import BodySoFar, Connection, Exchange, ShardState
 from services.messages import Gap, GapFrame, InterimHead, RequestHead, ResponseHead, Side
@@ -58,6 +58,18 @@ def known(fold: Fold, connection_id: int, stream: int) -> Exchange | None:
     return None
 
 
+def relieve(fold: Fold) -> None:
+    """What is buffered goes back within its limit: streams give out what they have, which loses
+    nothing, and then the oldest exchanges give way."""
+    state = fold.state
+    for number in sorted(state.streams):
+        if state.buffered <= state.limits.buffered_bytes:
+            return
+        parting.give(fold, number)
+    while state.buffered > state.limits.buffered_bytes and state.exchanges:
+        ending.evict(fold, next(iter(state.exchanges)))
+
+
 def body_of(exchange: Exchange, side: Side) -> BodySoFar:
     body = exchange.request_body if side == "request" else exchange.response_body
     if body is None:
@@ -75,6 +87,10 @@ def miss(fold: Fold, exchange: Exchange, gap: Gap) -> None:
         exchange.gaps.append(gap)
     else:
         fold.state.count("gaps_untold")
+    if exchange.parts is not None:
+        exchange.parts.news = True
+    if exchange.response is not None and exchange.response.upgraded:
+        return  # it has messages, no body
     if gap.part == "request.body":
         _skip(body_of(exchange, "request"), gap)
     elif gap.part == "response.body":

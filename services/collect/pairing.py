@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from services.collect import connections, ending, exchanges
+from services.collect import connections, ending, exchanges, parting
 from services.collect.ending import Cause
 from services.collect.fold import Fold
 from services.collect.state import BodySoFar, Connection, Exchange, ShardState
@@ -21,6 +21,7 @@ from services.messages import (
     FrameBatch,
     Gap,
     GapFrame,
+    GrpcFrame,
     InterimHead,
     MalformedFrame,
     OpaqueFrame,
@@ -29,6 +30,7 @@ from services.messages import (
     ResetFrame,
     ResponseHead,
     TickFrame,
+    WebSocketFrame,
     Witness,
 )
 
@@ -101,8 +103,17 @@ def _on_response(fold: Fold, frame: ResponseHead) -> None:
         return
     exchange.response = frame
     exchange.last_ns = frame.time_ns
+    connection = fold.state.connections[frame.connection]
+    _answer(fold, connection.streams[frame.stream], frame)
     if frame.protocol != "http/2":
-        ending.give_up_responses(fold, fold.state.connections[frame.connection], frame.stream)
+        ending.give_up_responses(fold, connection, frame.stream)
+
+
+def _answer(fold: Fold, number: int, head: ResponseHead) -> None:
+    if head.upgraded == "websocket":
+        parting.begin(fold, number, head.time_ns)
+    else:
+        fold.state.answered.add(number)
 
 
 def _on_interim(fold: Fold, frame: InterimHead) -> None:
@@ -111,18 +122,18 @@ def _on_interim(fold: Fold, frame: InterimHead) -> None:
         return
     exchange.last_ns = frame.time_ns
     if frame.status == SWITCHING_PROTOCOLS:
-        _switch(exchange, frame)
+        _switch(fold, exchange, frame)
     elif len(exchange.interims) < fold.state.limits.interims_of_exchange:
         exchange.interims.append(frame)
     else:
         fold.state.count("interims_dropped")
 
 
-def _switch(exchange: Exchange, frame: InterimHead) -> None:
+def _switch(fold: Fold, exchange: Exchange, frame: InterimHead) -> None:
     """101 is the last that HTTP/1.1 says on this connection (RFC 9110 §15.2.2): a response."""
     request = exchange.request
     travelled = Direction.EGRESS if request is None else request.direction
-    exchange.response = ResponseHead(
+    head = exchange.response = ResponseHead(
         connection=frame.connection,
         time_ns=frame.time_ns,
         stream=frame.stream,
@@ -130,7 +141,9 @@ def _switch(exchange: Exchange, frame: InterimHead) -> None:
         direction=Direction(1 - travelled),
         status=frame.status,
         headers=frame.headers,
+        upgraded=frame.upgraded,
     )
+    _answer(fold, fold.state.connections[frame.connection].streams[frame.stream], head)
 
 
 def _on_body(fold: Fold, frame: BodyFrame) -> None:
@@ -144,22 +157,38 @@ def _on_body(fold: Fold, frame: BodyFrame) -> None:
         exchanges.miss(fold, exchange, Gap(
             part=f"{frame.side}.body", offset=body.reached, bytes=hole, reason="frames_lost",
         ))  # fmt: skip
-    if body.stopped is None and frame.offset == body.kept:
-        _keep(fold, body, frame)
-    body.reached = max(body.reached, frame.offset + frame.size)
+    most = fold.state.limits.body_bytes
+    over = frame.data and (body.stopped == "cap" or body.kept + len(frame.data) > most)
+    if exchange.parts is not None or (over and parting.streams(fold, exchange, frame)):
+        number = fold.state.connections[frame.connection].streams[frame.stream]
+        parting.receive(fold, number, body, frame)
+    else:
+        if body.stopped is None and frame.offset == body.kept:
+            _keep(fold.state, body, frame)
+        body.reached = max(body.reached, frame.offset + frame.size)
+    if fold.state.buffered > fold.state.limits.buffered_bytes:
+        exchanges.relieve(fold)
 
 
-def _keep(fold: Fold, body: BodySoFar, frame: BodyFrame) -> None:
-    state = fold.state
+def _keep(state: ShardState, body: BodySoFar, frame: BodyFrame) -> None:
     data = frame.data[: state.limits.body_bytes - body.kept]
     if data:
         body.chunks.append(data)
         body.kept += len(data)
         state.buffered += len(data)
-        if state.buffered > state.limits.buffered_bytes:
-            ending.relieve(fold)
     if body.kept < frame.offset + frame.size:
         body.stopped = "cap"
+
+
+def _on_message(fold: Fold, frame: GrpcFrame | WebSocketFrame) -> None:
+    exchange = exchanges.known(fold, frame.connection, frame.stream)
+    if exchange is None:
+        return
+    exchange.last_ns = frame.time_ns
+    number = fold.state.connections[frame.connection].streams[frame.stream]
+    parting.receive_message(fold, number, frame)
+    if fold.state.buffered > fold.state.limits.buffered_bytes:
+        exchanges.relieve(fold)
 
 
 def _on_end(fold: Fold, frame: EndFrame) -> None:
@@ -231,6 +260,8 @@ _HANDLERS: dict[type, Callable[[Fold, Any], None]] = {
     ResponseHead: _on_response,
     InterimHead: _on_interim,
     BodyFrame: _on_body,
+    GrpcFrame: _on_message,
+    WebSocketFrame: _on_message,
     EndFrame: _on_end,
     ResetFrame: _on_reset,
     GapFrame: _on_gap,

@@ -1,19 +1,23 @@
-"""Takes secrets out of JSON and form bodies, by the names that hold them.
+"""Takes secrets out of JSON (also within SSE) and form bodies, by the names that hold them.
 
 Works on the bytes: what is no secret's value stays byte for byte, and a body that is cut short or
-broken is redacted as far as it goes. Knows no other media types.
+broken is redacted as far as it goes. Knows no other media types, and no body but whole ones.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from services.collect import sensitive
 from services.collect.redaction import REPLACEMENT, Found, pairs
 
+Kind = Literal["json", "events", "form"]
+
+EVENTS = "text/event-stream"
 _FORM = "application/x-www-form-urlencoded"
 _JSON_BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*[\[{]")
 _STRING = rb'"((?:[^"\\]|\\.|\\\Z)*+)("?)'
@@ -21,6 +25,7 @@ _NAMED = re.compile(_STRING + rb"\s*(:?)\s*", re.DOTALL)
 _TOKEN = re.compile(
     _STRING + rb'\s*(:?)|(?P<opens>[\[{])|(?P<closes>[\]}])|[^\s\[\]{},:"]+', re.DOTALL
 )
+_SUSPECT = (b"\\u", b"%", *sensitive.FRAGMENTS)
 _REACH = 64  # bytes to either side of a fragment in a name: what is longer costs no more
 _LIKELY = re.compile(rb'((?:%b)[^"\\]{0,%d})"\s*:\s*' % (b"|".join(sensitive.FRAGMENTS), _REACH))
 _VALUE = REPLACEMENT.encode()
@@ -30,33 +35,63 @@ _NULL = b"null"
 
 def body(data: bytes, media_type: str, found: Found) -> bytes:
     """`media_type` is the Content-Type as sent, or empty."""
-    lowered = data.lower()
-    # An escape may spell any letter: \u0074oken in JSON, %74oken in a form.
-    escaped = b"\\u" in lowered
-    if not (escaped or b"%" in lowered or any(part in lowered for part in sensitive.FRAGMENTS)):
+    if not may_hold_secrets(data):
         return data
-    kind = media_type.lower()
-    if kind.startswith(_FORM):
-        return pairs(data.decode("latin-1"), "body", found).encode("latin-1")
-    if "json" in kind or _JSON_BEGINS.match(data):
-        names = _every_name(data) if escaped else _likely_names(data, lowered)
-        return _json(data, names, found)
+    match kind(data, media_type):
+        case "form":
+            return form(data, found)
+        case "json" | "events":
+            return json(data, found)[0]
     return data
 
 
-def _json(data: bytes, names: Iterator[tuple[bytes, int]], found: Found) -> bytes:
+def kind(data: bytes, media_type: str) -> Kind | None:
+    """None where no secrets are looked for."""
+    lowered = media_type.lower()
+    if lowered.startswith(_FORM):
+        return "form"
+    if lowered.startswith(EVENTS):
+        return "events"
+    return "json" if "json" in lowered or _JSON_BEGINS.match(data) else None
+
+
+def form(data: bytes, found: Found) -> bytes:
+    return pairs(data.decode("latin-1"), "body", found).encode("latin-1")
+
+
+def may_hold_secrets(data: bytes) -> bool:
+    """An escape may spell any letter: \\u0074oken in JSON, %74oken in a form."""
+    lowered = data.lower()
+    for part in _SUSPECT:  # noqa: SIM110  any() costs more than all that it asks
+        if part in lowered:
+            return True
+    return False
+
+
+class Secret(NamedTuple):
+    """Where the value of a secret name begins."""
+
+    rule: str
+    position: int
+
+
+def json(data: bytes, found: Found) -> tuple[bytes, Secret | None]:
+    """Also the last secret, whose value may not end here."""
+    lowered = data.lower()
+    names = _every_name(data) if b"\\u" in lowered else _likely_names(data, lowered)
     out: list[bytes] = []
-    copied = 0
+    copied, last = 0, None
     for name, position in names:
         rule = _rule(name) if position >= copied else None
         if rule is not None:
+            last = Secret(rule, position)
             for start, end, replacement in _leaves(data, position):
                 out += (data[copied:start], replacement)
                 copied = end
                 found.append(f"body.{rule}")
     if not out:
-        return data
-    return b"".join((*out, data[copied:]))
+        return data, last
+    return b"".join((*out, data[copied:])), last
 
 
 def _likely_names(data: bytes, lowered: bytes) -> Iterator[tuple[bytes, int]]:
@@ -102,3 +137,23 @@ def _leaves(data: bytes, position: int) -> Iterator[tuple[int, int, bytes]]:
         if depth <= 0:
             return
         token = _TOKEN.search(data, token.end())
+
+
+def left_open(data: bytes, position: int) -> int | None:
+    """How many brackets the value at `position` still has open where `data` ends; None where the
+    value has ended. A word that reaches the end may go on."""
+    depth = 0
+    token = _TOKEN.match(data, position)
+    if token is None and position < len(data):
+        return None
+    while token is not None:
+        if token["opens"]:
+            depth += 1
+        elif token["closes"]:
+            depth -= 1
+        elif token.end() == len(data) and not token[2]:
+            return depth
+        if depth <= 0:
+            return None
+        token = _TOKEN.search(data, token.end())
+    return depth

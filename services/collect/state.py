@@ -9,15 +9,19 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from services.collect.redaction_streams import Veil
+from services.collect.unpacking import Unpacking
 from services.messages import (
     EndFrame,
     ExchangeLedger,
     Gap,
+    GrpcFrame,
     InterimHead,
     RequestHead,
     ResponseHead,
     Role,
     Source,
+    WebSocketFrame,
 )
 
 SECOND_NS = 1_000_000_000
@@ -26,8 +30,13 @@ SECOND_NS = 1_000_000_000
 class Limits(Struct, frozen=True, kw_only=True):
     """Per shard where nothing else is said."""
 
-    body_bytes: int = 64 * 1024  # kept of one body
+    body_bytes: int = 64 * 1024  # kept of one body, or of one part of a stream
     wait_ns: int = 600 * SECOND_NS  # for what is missing of an exchange, since its last frame
+    part_ns: int = 5 * SECOND_NS  # an answer that lasts longer comes in parts, each as long
+    part_messages: int = 512  # in one part
+    coded_bytes: int = 256 * 1024  # of a coded body in parts, where only more of it can be decoded
+    streams: int = 2_000  # exchanges that come in parts, open
+    stream_wait_ns: int = 3600 * SECOND_NS  # for more of them, since their last frame
     exchanges: int = 20_000  # open
     exchanges_of_connection: int = 1_000  # open
     connections: int = 50_000
@@ -38,16 +47,51 @@ class Limits(Struct, frozen=True, kw_only=True):
     remembered: int = 1_024  # evicted connections, and streams that ended without a request
 
 
+class Carry(Struct, gc=False):
+    """What a part of a body leaves to the next; `held` is decoded, but can't be shown alone."""
+
+    veil: Veil
+    unpacking: Unpacking | None = None
+    held: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"Carry({len(self.held)} bytes)"
+
+    def size(self) -> int:
+        unpacking = self.unpacking
+        coded = 0 if unpacking is None else len(unpacking.coded) + len(unpacking.window)
+        return len(self.held) + coded
+
+
 class BodySoFar(Struct, gc=False):
-    """`kept` bytes from the body's start without a hole; `reached` is how far it is known."""
+    """`kept` bytes from `offset` on without a hole; `reached` is how far it is known. `offset` is
+    where the part begins, in an exchange that comes in parts."""
 
     chunks: list[bytes] = []
     kept: int = 0
     reached: int = 0
     stopped: Literal["cap", "gap"] | None = None
+    offset: int = 0
+    carry: Carry | None = None
 
     def __repr__(self) -> str:
         return f"BodySoFar(kept={self.kept}, reached={self.reached})"
+
+    def size(self) -> int:
+        """In memory."""
+        return self.kept if self.carry is None else self.kept + self.carry.size()
+
+
+class Parts(Struct, gc=False):
+    """An exchange that comes in parts. `given` so far; `news`: there is something for the next.
+    What earlier parts told and the last one repeats: the first reason why bytes are missing, and
+    how a WebSocket was closed."""
+
+    since_ns: int
+    given: int = 0
+    news: bool = False
+    lost: str = ""
+    close: WebSocketFrame | None = None
 
 
 class Exchange(Struct, gc=False):
@@ -64,6 +108,18 @@ class Exchange(Struct, gc=False):
     interims: list[InterimHead] = []
     gaps: list[Gap] = []
     malformed: bool = False
+    messages: list[GrpcFrame | WebSocketFrame] = []
+    message_bytes: int = 0
+    parts: Parts | None = None
+
+    def size(self) -> int:
+        """What of it is buffered."""
+        asked, answered = self.request_body, self.response_body
+        return (
+            self.message_bytes
+            + (0 if asked is None else asked.size())
+            + (0 if answered is None else answered.size())
+        )
 
 
 class Connection(Struct, gc=False):
@@ -112,6 +168,8 @@ class ShardState(Struct):
     complete: int = 0
     partial: dict[str, int] = {}
     counters: dict[str, int] = {}
+    answered: set[int] = set()  # exchanges with a response head that don't come in parts
+    streams: set[int] = set()  # exchanges that do
     admitted: int = 0
     touched: set[int] = set()  # connections that have changed since the last snapshot
 

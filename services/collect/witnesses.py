@@ -6,14 +6,14 @@ Knows the witness's shape and its deterministic ids; not why the exchange ended.
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import NamedTuple
 
-from services.collect import bodies, redaction, tracecontext
+from services.collect import bodies, conversations, redaction, tracecontext
 from services.collect.redaction import Found
-from services.collect.state import Connection, Exchange
+from services.collect.state import BodySoFar, Connection, Exchange, Limits
+from services.collect.timestamps import rfc3339
 from services.messages import (
+    Body,
     EndFrame,
     Gap,
     Headers,
@@ -32,36 +32,55 @@ from services.messages import (
 )
 
 _UNOWNED = ("egress", "ingress")  # parts of a gap that no stream owns
-_NANOSECONDS = 1_000_000_000
 _U64 = (1 << 64) - 1
 _UNKNOWN_PROTOCOL = "unknown"
 _NOTHING_REDACTED = Redacted()
 
 
 class Ended(NamedTuple):
+    """`final`: or only a part of it has."""
+
     state: WitnessState
     gaps: tuple[Gap, ...]
     reasons: tuple[str, ...]
+    final: bool = True
 
 
 class _View(NamedTuple):
-    cap: int
+    """`whole`: it comes in one part. `called`: it is gRPC, and messages are shown for bodies."""
+
+    limits: Limits
     sizes_known: bool
     found: Found
+    whole: bool
+    last: bool
+    called: bool
 
-    def meta(self, headers: Headers) -> bodies.Meta:
-        return bodies.Meta(headers, self.cap, self.sizes_known)
+    def body(self, so_far: BodySoFar | None, end: EndFrame | None, headers: Headers) -> Body:
+        limits = self.limits
+        meta = bodies.Meta(headers, limits.body_bytes, self.sizes_known)
+        if self.called:
+            return bodies.counted(so_far, end, meta)
+        if self.whole:
+            return bodies.show(so_far, end, meta, self.found)
+        meta = meta._replace(coded=limits.coded_bytes, last=self.last)
+        return bodies.show_part(so_far, end, meta, self.found)
 
 
-def build(exchange: Exchange, connection: Connection, ended: Ended, cap: int) -> Witness:
+def build(exchange: Exchange, connection: Connection, ended: Ended, limits: Limits) -> Witness:
+    """Of an exchange in parts the next one: what it shows is then no longer with the exchange."""
     identity = _identity(exchange)
     found: Found = []
-    view = _View(cap, all(gap.part not in _UNOWNED for gap in ended.gaps), found)
-    head = exchange.request or exchange.response
+    owned = all(gap.part not in _UNOWNED for gap in ended.gaps)
+    called, parts = conversations.is_grpc(exchange), exchange.parts
+    view = _View(limits, owned, found, parts is None, ended.final, called)
+    head, cap = exchange.request or exchange.response, limits.body_bytes
+    response = exchange.response
+    upgraded = response is not None and response.upgraded == "websocket"
     return Witness(
         id=identity,
-        part=1,
-        final=True,
+        part=1 if parts is None else parts.given + 1,
+        final=ended.final,
         protocol=_UNKNOWN_PROTOCOL if head is None else head.protocol,
         role=_role(exchange, connection),
         state=ended.state,
@@ -70,11 +89,19 @@ def build(exchange: Exchange, connection: Connection, ended: Ended, cap: int) ->
         request=_request(exchange, view),
         response=_response(exchange, view),
         timing=_timing(exchange),
-        redacted=_redacted(found),
         gaps=ended.gaps,
         trace=_trace(identity, exchange.request),
         partial_reasons=ended.reasons,
+        anomalies=_anomalies(exchange),
+        grpc=conversations.grpc(exchange, cap, found) if called else None,
+        websocket=conversations.websocket(exchange, cap, found) if upgraded else None,
+        redacted=_redacted(found),
     )
+
+
+def _anomalies(exchange: Exchange) -> tuple[str, ...]:
+    heads = (exchange.request, exchange.response)
+    return tuple(head.anomaly for head in heads if head is not None and head.anomaly)
 
 
 def _identity(exchange: Exchange) -> str:
@@ -112,8 +139,9 @@ def _request(exchange: Exchange, view: _View) -> Request | None:
         path=redaction.target(head.path, found),
         headers=redaction.headers(head.headers, found),
         trailers=_trailers(end, found),
-        body=bodies.show(exchange.request_body, end, view.meta(head.headers), found),
+        body=view.body(exchange.request_body, end, head.headers),
         hpack="partial" if head.hpack_partial else None,
+        pushed=head.pushed,
     )
 
 
@@ -125,7 +153,7 @@ def _response(exchange: Exchange, view: _View) -> Response | None:
         status=head.status,
         headers=redaction.headers(head.headers, found),
         trailers=_trailers(end, found),
-        body=bodies.show(exchange.response_body, end, view.meta(head.headers), found),
+        body=view.body(exchange.response_body, end, head.headers),
         interim=tuple(_interim(interim, found) for interim in exchange.interims),
         hpack="partial" if head.hpack_partial else None,
     )
@@ -160,21 +188,6 @@ def _timing(exchange: Exchange) -> Timing:
         response_end=None if response_end is None else rfc3339(response_end.time_ns),
         latency_ms=latency,
     )
-
-
-def rfc3339(time_ns: int) -> str | None:
-    """None for a time that no calendar has."""
-    seconds, nanoseconds = divmod(time_ns, _NANOSECONDS)
-    second = _second(seconds)
-    return None if second is None else f"{second}.{nanoseconds:09d}Z"
-
-
-@lru_cache(maxsize=1024)
-def _second(seconds: int) -> str | None:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    except (OverflowError, ValueError, OSError):
-        return None
 
 
 def _trace(identity: str, request: RequestHead | None) -> Trace:
