@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import Literal
-from urllib.parse import unquote_plus
+from urllib.parse import unquote, unquote_plus
 
 from services.collect import sensitive
 from services.messages import Headers
@@ -20,7 +20,7 @@ Found = list[str]  # a rule for each replacement: "header.cookie", "query.token"
 
 _URL_HEADERS = frozenset(
     {
-        "location", "content-location", "referer", "host", "refresh", "destination",
+        "link", "location", "content-location", "referer", "host", "refresh", "destination",
         "x-original-url", "x-rewrite-url", "x-forwarded-uri", "x-forwarded-host",
     }
 )  # fmt: skip
@@ -29,7 +29,11 @@ _NEVER = frozenset({"traceparent", "tracestate"})
 
 # https://user:pass@host, or the authority-form user:pass@host; /@scope/name is a path.
 _USERINFO = re.compile(r"((?:[a-z][a-z0-9+.-]*:)?//|(?!/))[^/?#]*@", re.IGNORECASE)
+# Also further on: in a query, in `Refresh: 0; url=…`. Elsewhere a path may hold an @.
+_URL_USERINFO = re.compile(r"(://)[^/?#\s]*@")
 _QUERY_BEGINS = re.compile(r"[?#]")
+_PAIR = re.compile(r"(?:^|[?&;#])([^=?&;#]{1,64})=")
+_ENCODINGS = 2  # how often a URL is encoded that stands in another's query
 _WITHIN = re.compile(r"[;?#]")
 _MATRIX = re.compile(r"(;)([^=/;]*)=([^/;]*)")
 
@@ -98,11 +102,12 @@ def target(value: str | None, found: Found) -> str | None:
 
 
 def _without_userinfo(value: str, found: Found) -> str:
-    match = _USERINFO.match(value)
-    if match is None:
-        return value
-    found.append("url.userinfo")
-    return match[1] + value[match.end() :]
+    if match := _USERINFO.match(value):
+        found.append("url.userinfo")
+        value = match[1] + value[match.end() :]
+    value, count = _URL_USERINFO.subn(r"\1", value)
+    found += ["url.userinfo"] * count
+    return value
 
 
 def _matrix(match: re.Match[str], found: Found) -> str:
@@ -130,4 +135,20 @@ def _pair(piece: str, where: str, found: Found) -> str:
             found.append(f"{where}.{rule}")
             return f"{piece[:start]}{name}={REPLACEMENT}"
         start = end + 1
+    name, _, value = piece.partition("=")
+    if "%" in value and (hidden := _hidden(value)):
+        found.append(f"{where}.{hidden}")
+        return f"{name}={REPLACEMENT}"
     return piece
+
+
+def _hidden(value: str) -> str | None:
+    """The rule of a secret in a URL that stands encoded in a value: `next=%2Fx%3Ftoken%3D…`."""
+    for _ in range(_ENCODINGS):
+        value = unquote(value)
+        for pair in _PAIR.finditer(value):
+            if rule := sensitive.rule(pair[1]):
+                return rule
+        if _URL_USERINFO.search(value):
+            return "userinfo"
+    return None

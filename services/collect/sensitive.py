@@ -20,11 +20,26 @@ NAMES = (
     "x-forwarded-client-cert", "x-forwarded-authorization", "x-internal-token", "x-shared-secret",
 )  # fmt: skip
 
+# Kin of these that real programs send: vendors' headers, OAuth, log-in forms, signed URLs.
+KIN = (
+    "api_token", "authentication", "authentication-info", "authToken", "bearerToken",
+    "clientAssertion", "confirmPassword", "cookie2", "csrfToken", "currentPassword",
+    "dd-api-key", "deploy-token", "id_token", "job-token", "jwt", "newPassword",
+    "ocp-apim-subscription-key", "oldPassword", "passphrase", "passwd", "password_confirmation",
+    "private-token", "privateKey", "proxy-authentication-info", "pwd", "refreshToken", "secret",
+    "set-cookie2", "signature", "userPassword", "x-amz-signature", "x-api-token",
+    "x-authorization", "x-forwarded-access-token", "x-functions-key", "x-gitlab-token",
+    "x-goog-api-key", "x-goog-signature", "x-password", "x-secret", "x-session-token",
+    "x-vault-token", "x-xsrf-token",
+)  # fmt: skip
+
 # Each name has one of these within a word: bytes that hold none of them hold no name.
 FRAGMENTS = (
     b"token", b"key", b"auth", b"secret", b"password", b"cookie", b"postman", b"sha256", b"cert",
+    b"assertion", b"jwt", b"passphrase", b"passwd", b"pwd", b"signature",
 )  # fmt: skip
 
+LISTED = (*KIN, *NAMES)
 _WORD = re.compile(r"[A-Z]?[a-z0-9]+")
 _CACHED_LENGTH = 64  # names are anybody's: the cache stays small
 _NESTING = re.compile(r"[\[\].]+")
@@ -35,8 +50,8 @@ def _spellings(name: str) -> set[str]:
     return {joint.join(words) for joint in ("", "-", "_")}
 
 
-_SENSITIVE = {spelling: name.lower() for name in NAMES for spelling in _spellings(name)}
-_SENSITIVE |= {name.lower(): name.lower() for name in NAMES}
+_SENSITIVE = {spelling: name.lower() for name in LISTED for spelling in _spellings(name)}
+_SENSITIVE |= {name.lower(): name.lower() for name in LISTED}
 
 
 def rule(name: str) -> str | None:

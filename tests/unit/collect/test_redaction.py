@@ -8,7 +8,7 @@ from services.collect import redaction, sensitive
 from services.collect.redaction import REPLACEMENT
 
 
-@pytest.mark.parametrize("name", sensitive.NAMES)
+@pytest.mark.parametrize("name", sensitive.LISTED)
 def test_every_listed_name_is_secret_in_any_case(name: str) -> None:
     for spelled in (name, name.upper(), name.lower(), name.title()):
         found: list[str] = []
@@ -16,7 +16,7 @@ def test_every_listed_name_is_secret_in_any_case(name: str) -> None:
         assert found == [f"header.{name.lower()}"]
 
 
-@pytest.mark.parametrize("name", sensitive.NAMES)
+@pytest.mark.parametrize("name", sensitive.LISTED)
 def test_every_listed_name_has_a_fragment(name: str) -> None:
     assert any(fragment in name.lower().encode() for fragment in sensitive.FRAGMENTS)
 
@@ -72,6 +72,14 @@ def test_a_value_under_an_unknown_name_is_never_shown() -> None:
         ("https://me:pw@host/a?token=t", "https://host/a?token=*REDACTED*"),
         ("me:pw@host:443", "host:443"),
         ("//me:pw@host/", "//host/"),
+        ("/a?to=https://me:pw@host/&b=c", "/a?to=https://host/&b=c"),
+        ("/a?to=https://host/@scope", None),
+        ("/npm/https://host/react@18", None),
+        ("/a?to=%2Fb%3Fc%3Dd%26token%3Dabc&e=f", "/a?to=*REDACTED*&e=f"),
+        ("/a?to=%252Fb%253Ftoken%253Dabc", "/a?to=*REDACTED*"),
+        ("/a?to=https%3A%2F%2Fme%3Apw%40host", "/a?to=*REDACTED*"),
+        ("/a?to=%2Fb%3Fc%3Dd", None),
+        ("/a?X-Amz-Signature=abc&id_token=x", "/a?X-Amz-Signature=*REDACTED*&id_token=*REDACTED*"),
     ],
 )
 def test_a_target_keeps_all_but_its_secrets(target: str, shown: str | None) -> None:
@@ -88,6 +96,28 @@ def test_headers_that_hold_urls_are_redacted_as_urls() -> None:
         ("referer", "https://host/"),
     )
     assert found == ["url.userinfo", "query.token"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        (
+            "Refresh",
+            "0; url=https://me:pw@host/?token=abc",
+            "0; url=https://host/?token=*REDACTED*",
+        ),
+        ("Link", "<https://me:pw@host/a>; rel=next", "<https://host/a>; rel=next"),
+    ],
+)
+def test_a_url_within_a_header_loses_its_secrets(name: str, value: str, shown: str) -> None:
+    found: list[str] = []
+    assert redaction.headers(((name, value),), found) == ((name, shown),)
+    assert found
+
+
+def test_nested_encodings_cost_no_recursion() -> None:
+    target = "/a?to=%" + "25" * 100_000 + "3Dx"
+    assert redaction.target(target, []) == target
 
 
 def test_an_authority_loses_its_userinfo() -> None:
