@@ -57,6 +57,12 @@ class Discovery:
         self.counters["processes_uncovered"] = sum(not p.target for p in state.processes)
         self.counters["files_resolved"] = self.files.resolved
 
+    def message(self, state: Targets) -> bytes:
+        """As one message of the bus; processes that find no room in it are counted."""
+        told = inventory.fitting(state, self.max_payload)
+        self.counters["processes_untold"] = len(state.processes) - len(told.processes)
+        return msgspec.json.encode(told)
+
     def ledger(self) -> ServiceLedger:
         return ServiceLedger(service="discovery", node=self.settings.node, counters=self.counters)
 
@@ -67,8 +73,7 @@ async def publish_changes(running: Runtime, discovery: Discovery, sighted: async
         sighted.clear()
         state = await asyncio.to_thread(discovery.look)
         if inventory.is_news(published, state, int(REPEAT * 1e9)):
-            fitting = inventory.fitting(state, discovery.max_payload)
-            payload = msgspec.json.encode(fitting)
+            payload = discovery.message(state)
             await running.bus.publish(Outgoing(subjects.targets(state.node), payload))
             published = state
         await asyncio.sleep(PAUSE)
