@@ -9,7 +9,7 @@ from services.capture.connections import NAME_AGAIN_NS, Connections, News
 from services.capture.layout import ControlKind, Counts
 from services.messages import Direction, Losses
 
-COUNTS = layout.counts(10, 20, (1, 0, 0, 0, 0, 2, 0, 0))
+COUNTS = layout.counts(10, 20, (1, 0, 0, 0, 0, 0, 2, 0, 0, 0))
 
 
 def opened(connection: int, *, tgid: int = 7, mid: int = 0, process: bytes = b"curl") -> bytes:
@@ -18,7 +18,7 @@ def opened(connection: int, *, tgid: int = 7, mid: int = 0, process: bytes = b"c
 
 
 def closed(connection: int, *, detail: int = 0) -> bytes:
-    rest = layout.COUNTS.pack(10, 20, 1, 0, 0, 0, 0, 2, 0, 0)
+    rest = layout.COUNTS.pack(10, 20, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0)
     return layout.CONTROL.pack(ControlKind.CLOSED, detail, 2, 0, connection, 200, 0xABC, rest)
 
 
@@ -60,8 +60,8 @@ def test_a_closing_carries_the_final_counts_of_both_directions() -> None:
     (found,) = receive(known, [opened(5), closed(5)])[2].closed
     assert found.reason == "freed"
     assert (found.egress.offset, found.ingress.offset) == (10, 20)
-    assert found.egress.lost == Losses(1, 0, 0, 0)
-    assert found.ingress.lost == Losses(0, 2, 0, 0)
+    assert found.egress.lost == Losses(ring_full=1)
+    assert found.ingress.lost == Losses(ring_refused=2)
     assert len(known) == 0
 
 
@@ -110,7 +110,7 @@ def test_no_more_are_named_again_at_once_than_allowed() -> None:
 
 
 def test_a_tail_is_told_for_the_direction_that_lost() -> None:
-    only_ingress = layout.counts(10, 20, (0, 0, 0, 0, 4, 0, 0, 0))
+    only_ingress = layout.counts(10, 20, (0, 0, 0, 0, 0, 4, 0, 0, 0, 0))
     (tail,) = connections.tails(5, only_ingress)
     assert tail.direction is Direction.INGRESS
     assert (tail.final.offset, tail.final.lost.ring_full) == (20, 4)

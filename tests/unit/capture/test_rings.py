@@ -9,6 +9,7 @@ import struct
 
 from services.capture import layout, rings
 from services.capture.rings import ControlRing, Ring
+from services.records import RECORD_SIZE
 from tests.support.kernel_ring import KernelRing, record
 
 SIZE = 4096
@@ -54,7 +55,7 @@ def test_a_record_that_crosses_the_end_stays_whole() -> None:
 def test_a_record_that_ends_at_the_end_leaves_no_hole() -> None:
     kernel = KernelRing(SIZE)
     ring = ring_of(kernel)
-    first, second = record(b"x" * (SIZE - 48)), record(b"next")
+    first, second = record(b"x" * (SIZE - RECORD_SIZE)), record(b"next")
     assert kernel.write(first)
     assert read(ring) == first
     assert kernel.write(second)
@@ -64,7 +65,7 @@ def test_a_record_that_ends_at_the_end_leaves_no_hole() -> None:
 def test_a_full_ring_takes_nothing_more_until_it_is_read() -> None:
     kernel = KernelRing(SIZE)
     ring = ring_of(kernel)
-    big = record(b"x" * (SIZE - 48))
+    big = record(b"x" * (SIZE - RECORD_SIZE))
     assert kernel.write(big)
     assert not kernel.write(record(b"y"))
     assert read(ring) == big
