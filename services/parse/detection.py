@@ -11,6 +11,8 @@ import re
 import struct
 from enum import Enum
 
+from services.parse import websocket_frames
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _MAX_LINE = 16 * 1024
 
@@ -19,6 +21,7 @@ STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-5][0-9]{2}(?: [^\r\n]*)?\r?\n")
 _REQUEST_PREFIX = re.compile(rb"[A-Z][A-Z-]{0,31}(?: (?:[^\s]+(?: [HTP/1.0\r]*)?)?)?\Z")
 _STATUS_PREFIX = re.compile(rb"HTTP/1\.[01](?: [^\n]*)?\Z")
 
+_PROVEN_FRAMES = 2  # of WebSocket, filling records exactly
 _FRAME = struct.Struct(">HBBBL")
 FRAME_HEADER = _FRAME.size
 _MAX_FRAME = 16 * 1024
@@ -43,6 +46,8 @@ class Detected(Enum):
     HTTP1_RESPONSE = "http1 response"
     HTTP2_CLIENT = "http2 client"
     HTTP2 = "http2"
+    WEBSOCKET_CLIENT = "websocket client"
+    WEBSOCKET_SERVER = "websocket server"
     UNKNOWN = "unknown"
     MORE = "more"
 
@@ -65,11 +70,33 @@ def detect(data: bytes) -> Detected:
     return _undecided(data)
 
 
+def detect_joined(data: bytes) -> Detected:
+    """In the middle of a connection, of bytes that begin and end where records do."""
+    found = detect(data)
+    if found not in (Detected.UNKNOWN, Detected.MORE):
+        return found
+    if frames_plausible(data):
+        return Detected.HTTP2
+    frames = websocket_frames.chain(data)
+    if frames is None:
+        return Detected.UNKNOWN
+    count, masked = frames
+    if count < _PROVEN_FRAMES:
+        return Detected.MORE  # the next record tells
+    return Detected.WEBSOCKET_CLIENT if masked else Detected.WEBSOCKET_SERVER
+
+
+def may_be_status_line(data: bytes) -> bool:
+    return len(data) <= _MAX_LINE and bool(
+        b"HTTP/1.".startswith(data) or _STATUS_PREFIX.match(data)
+    )
+
+
 def _undecided(data: bytes) -> Detected:
     # 4. What may still become a line of HTTP/1.
     if len(data) > _MAX_LINE:
         return Detected.UNKNOWN
-    if b"HTTP/1.".startswith(data) or _STATUS_PREFIX.match(data) or _REQUEST_PREFIX.match(data):
+    if may_be_status_line(data) or _REQUEST_PREFIX.match(data):
         return Detected.MORE
     return Detected.UNKNOWN
 

@@ -66,9 +66,12 @@ class Emission:
         self._size = size
         self.frames.append(frame)
 
-    def body(self, stream: int, side: Side, offset: int, data: memoryview) -> None:
-        size, room = len(data), self.body_limit - offset
+    def body(self, stream: int, side: Side, offset: int, data: memoryview, upto: int) -> None:
+        """Passes on what lies below the offset `upto`, and counts the rest."""
+        size, room = len(data), upto - offset
         kept = bytes(data if size <= room else data[:room]) if room > 0 else b""
+        if not kept and self._counts_on(stream, side, offset, size):
+            return
         self.emit(
             BodyFrame(
                 connection=self.connection,
@@ -81,6 +84,22 @@ class Emission:
             ),
             len(kept),
         )
+
+    def _counts_on(self, stream: int, side: Side, offset: int, size: int) -> bool:
+        """Joins bytes that are only counted to those before them."""
+        last = self.frames[-1] if self.frames else None
+        if (
+            type(last) is not BodyFrame
+            or last.data
+            or (last.stream, last.side, last.connection) != (stream, side, self.connection)
+            or last.offset + last.size != offset
+        ):
+            return False
+        self.frames[-1] = BodyFrame(
+            connection=self.connection, time_ns=self.time_ns, stream=stream, side=side,
+            offset=last.offset, size=last.size + size,
+        )  # fmt: skip
+        return True
 
     def skip(self, direction: Direction, protocol: str, size: int) -> None:
         """Counts opaque bytes; one frame a direction and batch tells of them."""

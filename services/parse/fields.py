@@ -32,7 +32,8 @@ class Fields(Struct, frozen=True):
     chunked: bool = False
     host: str | None = None
     upgrade: str | None = None
-    anomaly: str | None = None
+    media: str | None = None  # Content-Type
+    anomaly: str = ""
     size: int = 0  # an upper bound of the headers' size when encoded
 
 
@@ -49,7 +50,7 @@ class StatusLine(Struct, frozen=True):
 
 _REMEMBERED: dict[bytes, Fields] = {}
 _HEADERS: dict[bytes, tuple[str, str]] = {}
-_TELLING = frozenset({"content-length", "transfer-encoding", "host", "upgrade"})
+_TELLING = frozenset({"content-length", "transfer-encoding", "host", "upgrade", "content-type"})
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
@@ -133,7 +134,6 @@ def _framing(headers: tuple[tuple[str, str], ...]) -> Fields | None:
     if len(lengths) > 1 or not all(_is_length(value) for value in lengths):
         return None
     codings = ",".join(telling.get("transfer-encoding", ())).lower()
-    both = bool(codings and lengths)
     return Fields(
         headers=headers,
         length=int(lengths.pop()) if lengths else None,
@@ -141,9 +141,23 @@ def _framing(headers: tuple[tuple[str, str], ...]) -> Fields | None:
         chunked=codings.rpartition(",")[2].strip() == "chunked",
         host=telling.get("host", (None,))[0],
         upgrade=telling.get("upgrade", ("",))[0].lower() or None,
-        anomaly="content-length and transfer-encoding" if both else None,
+        media=telling.get("content-type", (None,))[0],
+        anomaly=_anomaly(telling),
         size=size,
     )
+
+
+def _anomaly(telling: dict[str, list[str]]) -> str:
+    """What implementations read in different ways (RFC 9112 §6.3, §3.2), so that one can be led to
+    take a message's end for another's than the next one does."""
+    stated = telling.get("content-length", ())
+    if stated and "transfer-encoding" in telling:
+        return "content-length and transfer-encoding"
+    if len(stated) > 1 or (stated and "," in stated[0]):
+        return "repeated content-length"
+    if len(telling.get("transfer-encoding", ())) > 1:
+        return "repeated transfer-encoding"
+    return "repeated host" if len(telling.get("host", ())) > 1 else ""
 
 
 def _is_length(value: str) -> bool:

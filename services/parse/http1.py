@@ -11,12 +11,22 @@ import re
 from collections.abc import Callable
 
 from services.messages import Direction
-from services.parse import detection, http1_bodies, http1_heads
+from services.parse import contents, detection, http1_bodies, http1_heads
 from services.parse.emission import Emission
-from services.parse.http1_state import Half, Http1, Phase, begin, end, leave, malformed, tell
+from services.parse.http1_state import Half, Http1, Phase, begin, end, give_up, malformed, tell
 from services.parse.reassembly import Hole
 
-__all__ = ["Http1", "awaits_request", "begin", "close", "gap", "held", "receive", "stop_waiting"]
+__all__ = [
+    "Http1",
+    "Phase",
+    "awaits_request",
+    "begin",
+    "close",
+    "gap",
+    "held",
+    "receive",
+    "stop_waiting",
+]
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 
@@ -26,12 +36,16 @@ def receive(http: Http1, direction: Direction, data: memoryview, out: Emission) 
     _read(http, half, data, out)
     if http.response.buffer and half is http.request and (http.waiting or not http.patient):
         _release(http, out)
+    if http.request.phase == Phase.HELD and not http.turning and not http.left:
+        _go_on(http, out)
 
 
 def awaits_request(http: Http1) -> bool:
     """A response is there whose request has not arrived yet."""
     half = http.response
-    return http.patient and half.phase == Phase.HEAD and bool(half.buffer) and not http.waiting
+    if not http.patient or http.left or http.waiting:
+        return False
+    return half.phase == Phase.HEAD and bool(half.buffer)
 
 
 def stop_waiting(http: Http1, out: Emission) -> None:
@@ -49,13 +63,11 @@ def gap(http: Http1, direction: Direction, hole: Hole, out: Emission) -> None:
         stop_waiting(http, out)
     if half.phase in (Phase.LENGTH, Phase.CHUNK) and size <= half.remaining:
         half.remaining -= size
-        tell(half, hole, half.stream, half.size, out)
-        half.size += size
+        contents.gap(half, half.stream, half.side, hole, out)
         if not half.remaining:
             http1_bodies.BODY_DONE[half.phase](http, half, out)
     elif half.phase == Phase.UNTIL_CLOSE:
-        tell(half, hole, half.stream, half.size, out)
-        half.size += size
+        contents.gap(half, half.stream, half.side, hole, out)
     else:
         _lose(http, half, hole, out)
 
@@ -66,7 +78,9 @@ def close(http: Http1, out: Emission, *, orderly: bool) -> None:
     for half in (http.request, http.response):
         out.skip(half.direction, half.protocol, len(half.buffer))
         half.buffer = b""
-        if half.phase == Phase.UNTIL_CLOSE and orderly:
+        contents.close(half, half.stream, half.side, out)
+        phase = half.after if half.phase == Phase.PEEK else half.phase
+        if phase == Phase.UNTIL_CLOSE and orderly:
             out.time_ns = half.last_ns
             end(http, half, (), out)
 
@@ -81,6 +95,9 @@ def held(http: Http1) -> int:
 def _read(http: Http1, half: Half, data: memoryview, out: Emission) -> None:
     position, size = 0, len(data)
     while position < size:
+        if http.left:
+            half.buffer, half.last_ns = half.buffer + data[position:], out.time_ns
+            return
         position = _STEPS[half.phase](http, half, data, position, out)
 
 
@@ -128,6 +145,9 @@ def _complete(http: Http1, half: Half, block: bytes, scanned: int, out: Emission
         half.buffer = block
     elif http1_heads.message(http, half, block[:stop], out):
         out.parsed += stop
+        if half.unproven:
+            half.unproven = False
+            out.count("resynchronised")
     else:
         malformed(http, half, f"no {half.side} head", stop, out)
     return stop
@@ -138,36 +158,85 @@ def _skip(_: Http1, half: Half, data: memoryview, position: int, out: Emission) 
     return len(data)
 
 
+def _hold(http: Http1, half: Half, data: memoryview, position: int, out: Emission) -> int:
+    """What follows may be no HTTP: the response to the last request tells (RFC 9110 §7.8)."""
+    half.buffer, half.last_ns = half.buffer + data[position:], out.time_ns
+    if len(half.buffer) > out.limits.early_bytes:
+        out.count("upgrades_given_up")
+        http.turning = 0
+    return len(data)
+
+
+def _go_on(http: Http1, out: Emission) -> None:
+    """It was HTTP after all."""
+    half, now = http.request, out.time_ns
+    data, half.buffer, half.phase = half.buffer, b"", Phase.HEAD
+    out.time_ns = half.last_ns if data else now
+    _read(http, half, memoryview(data), out)
+    out.time_ns = now
+
+
+def _peek(http: Http1, half: Half, data: memoryview, position: int, out: Emission) -> int:
+    if not half.buffer:
+        half.started_ns = out.time_ns
+    block = half.buffer + data[position:]
+    half.last_ns = out.time_ns
+    message = http1_bodies.followed_by_message(half, block)
+    half.buffer = block if message is None else b""
+    if message:
+        end(http, half, (), out)
+        _read_again(http, half, block, out)
+    elif message is not None:
+        half.phase = half.after
+        _read(http, half, memoryview(block), out)
+    return len(data)
+
+
+def _read_again(http: Http1, half: Half, block: bytes, out: Emission) -> None:
+    """As a head, whose first byte came before."""
+    stop = _complete(http, half, block, 0, out)
+    _read(http, half, memoryview(block)[stop:], out)
+
+
 # --- loss -----------------------------------------------------------------------------------------
 
 
 def _lose(http: Http1, half: Half, hole: Hole, out: Emission) -> None:
     """Where the next message begins is unknown, and which requests or responses are missing."""
-    within = Phase.HEAD < half.phase < Phase.OPAQUE
-    if half.phase < Phase.OPAQUE:
+    within = Phase.HEAD < half.phase < Phase.OPAQUE or half.phase == Phase.PEEK
+    if half.phase != Phase.OPAQUE:
         half.phase = Phase.LOST
         out.skip(half.direction, half.protocol, len(half.buffer))
         half.buffer = b""
     if within:
-        tell(half, hole, half.stream, half.size, out)
+        contents.tear(half, half.stream, half.side, hole, out)
     # Any of these may have been answered in the hole, so none can be paired any more.
     lost = http.waiting if half is http.response else []
     for request in lost:
-        tell(half, hole, request.stream, None, out)
+        tell(half, hole, request.stream, out)
     if not within and not lost:
-        tell(half, hole, None, None, out)
+        tell(half, hole, None, out)
     lost.clear()
+    if half is http.response and http.turning:
+        _lose_turn(http, out)
     http.patient = False  # a response whose request is gone would take the next one's place
     if http.pipelined:
-        leave(http, "unknown", out)
+        give_up(http, out)
+
+
+def _lose_turn(http: Http1, out: Emission) -> None:
+    """Whether HTTP has ended stood in what is lost."""
+    http.turning, half = 0, http.request
+    if half.phase == Phase.HELD:
+        out.skip(half.direction, half.protocol, len(half.buffer))
+        half.phase, half.buffer = Phase.LOST, b""
 
 
 def _resume(_: Http1, half: Half, data: memoryview, position: int, out: Emission) -> int:
-    """A record that begins with a whole first line of a message is proof enough."""
+    """A record that begins with a whole head is proof; its first line is worth a try."""
     line = detection.REQUEST_LINE if half.side == "request" else detection.STATUS_LINE
     if position == 0 and line.match(data):
-        half.phase = Phase.HEAD
-        out.count("resynchronised")
+        half.phase, half.unproven = Phase.HEAD, True
         return 0
     return _skip(_, half, data, position, out)
 
@@ -183,4 +252,6 @@ _STEPS: tuple[_Step, ...] = (  # by phase
     http1_bodies.until_close,
     _skip,
     _resume,
+    _hold,
+    _peek,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from services.parse import fields
+from services.parse import contents, detection, fields
 from services.parse.emission import Emission
 from services.parse.http1_state import Half, Http1, Phase, end, malformed
 
@@ -34,23 +34,27 @@ def begin_body(http: Http1, half: Half, found: fields.Fields, out: Emission) -> 
 
 def content(http: Http1, half: Half, data: memoryview, position: int, out: Emission) -> int:
     end = min(position + half.remaining, len(data))
-    size = end - position
-    out.body(half.stream, half.side, half.size, data[position:end])
-    out.parsed += size
-    half.size += size
-    half.remaining -= size
+    out.parsed += end - position
+    half.remaining -= end - position
+    contents.receive(half, half.stream, half.side, data[position:end], out)
     if not half.remaining:
         BODY_DONE[half.phase](http, half, out)
     return end
 
 
 def until_close(_: Http1, half: Half, data: memoryview, position: int, out: Emission) -> int:
-    size = len(data) - position
-    out.body(half.stream, half.side, half.size, data[position:])
-    out.parsed += size
-    half.size += size
+    out.parsed += len(data) - position
+    contents.receive(half, half.stream, half.side, data[position:], out)
     half.last_ns = out.time_ns
     return len(data)
+
+
+def followed_by_message(half: Half, block: bytes) -> bool | None:
+    """Whether what looks like a body is the next response's head: then this one answered a HEAD,
+    or had none for a reason that was not seen. None where more must be seen."""
+    if half.after == Phase.HEAD or detection.STATUS_LINE.match(block):
+        return True
+    return None if detection.may_be_status_line(block) else False
 
 
 def chunk_size(http: Http1, half: Half, data: memoryview, position: int, out: Emission) -> int:

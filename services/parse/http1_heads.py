@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 
 from services.messages import InterimHead, RequestHead, ResponseHead
-from services.parse import fields
+from services.parse import contents, fields
 from services.parse.emission import Emission
 from services.parse.http1_bodies import begin_body
-from services.parse.http1_state import Half, Http1, Waiting, anomaly, end, leave
+from services.parse.http1_state import Half, Http1, Phase, Waiting, end
 
 _ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)")
 
@@ -24,12 +24,10 @@ def message(http: Http1, half: Half, head: bytes, out: Emission) -> bool:
     found = fields.fields(rest)
     if found is None:
         return False
-    read = _request if half is http.request else _response
-    if not read(http, first, found, out):
-        return False
     if found.anomaly:
-        anomaly(half, found.anomaly, out)
-    return True
+        out.count("anomalies")
+    read = _request if half is http.request else _response
+    return read(http, first, found, out)
 
 
 def _request(http: Http1, first: bytes, found: fields.Fields, out: Emission) -> bool:
@@ -37,17 +35,19 @@ def _request(http: Http1, first: bytes, found: fields.Fields, out: Emission) -> 
     if line is None or (found.coded and not found.chunked):
         return False
     http.exchanges += 1
-    half.stream, half.size = http.exchanges, 0
+    half.stream = http.exchanges
+    contents.begin(half, found.media, found.headers, out)
     _wait_for_response(http, line.method, out)
     scheme, authority = _where(line, found)
     out.emit(
         RequestHead(
             connection=out.connection, time_ns=half.started_ns, stream=half.stream,
             protocol=line.version, direction=half.direction, method=line.method, scheme=scheme,
-            authority=authority, path=line.target, headers=found.headers,
+            authority=authority, path=line.target, headers=found.headers, anomaly=found.anomaly,
         ),
         2 * len(first) + found.size,
     )  # fmt: skip
+    http.turning = half.stream if line.method == "CONNECT" or found.upgrade else 0
     begin_body(http, half, found, out)
     return True
 
@@ -76,27 +76,41 @@ def _response(http: Http1, first: bytes, found: fields.Fields, out: Emission) ->
         http.exchanges += 1
         http.waiting.append(Waiting(http.exchanges, ""))
     request = http.waiting[0]
-    half.stream, half.size = request.stream, 0
+    half.stream = request.stream
+    contents.begin(half, found.media, found.headers, out)
     if 100 <= line.status < 200:
         _interim(http, line.status, found, out)
         return True
     del http.waiting[0]
+    if http.turning == request.stream:
+        http.turning = 0
+    tunnel = request.method == "CONNECT" and line.status < 300
     out.emit(
         ResponseHead(
             connection=out.connection, time_ns=half.started_ns, stream=half.stream,
             protocol=line.version, direction=half.direction, status=line.status,
-            headers=found.headers,
+            headers=found.headers, anomaly=found.anomaly, upgraded="tunnel" if tunnel else "",
         ),
         2 * len(first) + found.size,
     )  # fmt: skip
-    if request.method == "HEAD" or line.status in (204, 304):
+    if tunnel:
+        http.left = "tunnel"
+    if tunnel or request.method == "HEAD" or line.status in (204, 304):
         end(http, half, (), out)
-    elif request.method == "CONNECT" and line.status < 300:
-        end(http, half, (), out)
-        leave(http, "tunnel", out)
-    else:
+    elif request.method:
         begin_body(http, half, found, out)
+    else:
+        _may_have_body(http, half, found, out)
     return True
+
+
+def _may_have_body(http: Http1, half: Half, found: fields.Fields, out: Emission) -> None:
+    """Its request was not seen: a HEAD's answer would have none."""
+    if found.length == 0 and not found.coded:
+        end(http, half, (), out)
+        return
+    begin_body(http, half, found, out)
+    half.after, half.phase = half.phase, Phase.PEEK
 
 
 def _interim(http: Http1, status: int, found: fields.Fields, out: Emission) -> None:
@@ -105,10 +119,12 @@ def _interim(http: Http1, status: int, found: fields.Fields, out: Emission) -> N
         InterimHead(
             connection=out.connection, time_ns=half.started_ns, stream=half.stream,
             status=status, headers=found.headers,
+            upgraded=(found.upgrade or "unknown") if status == 101 else "",
         ),
         found.size,
     )  # fmt: skip
     if status == 101:
         del http.waiting[0]
-        end(http, half, (), out)
-        leave(http, found.upgrade or "unknown", out)
+        http.left = found.upgrade or "unknown"
+        if http.left != "websocket":  # that ends later
+            end(http, half, (), out)

@@ -10,7 +10,9 @@ from enum import IntEnum
 
 from msgspec import Struct
 
-from services.messages import Direction, EndFrame, GapFrame, Headers, MalformedFrame, Side
+from services.messages import Direction, Headers, MalformedFrame, Side
+from services.parse import contents
+from services.parse.contents import Body
 from services.parse.emission import Emission
 from services.parse.reassembly import Hole
 
@@ -25,6 +27,8 @@ class Phase(IntEnum):
     UNTIL_CLOSE = 6
     OPAQUE = 7  # for good: upgraded, or malformed
     LOST = 8  # until a record begins with a message
+    HELD = 9  # behind a request that may end HTTP: until its response tells
+    PEEK = 10  # a response to nobody knows what: whether a body follows, or the next message
 
 
 class Waiting(Struct, frozen=True, array_like=True):
@@ -34,8 +38,9 @@ class Waiting(Struct, frozen=True, array_like=True):
     method: str
 
 
-class Half(Struct):
-    """One direction: where it is in which message. `buffer` holds an unfinished head or line."""
+class Half(Body, kw_only=True):
+    """One direction: where it is in which message. `buffer` holds an unfinished head or line.
+    `unproven`: what looks like a head is taken for one only if it is whole; `after` a peek."""
 
     side: Side
     direction: Direction
@@ -45,13 +50,15 @@ class Half(Struct):
     last_ns: int = 0
     stream: int = 0
     remaining: int = 0
-    size: int = 0
+    unproven: bool = False
+    after: Phase = Phase.HEAD
     protocol: str = "unknown"  # what opaque bytes are
 
 
 class Http1(Struct, tag="http1"):
     """`patient`: a response without a request waits for it, as both were seen from the start.
-    `pipelined`: proven, so that after a loss no pairing can be."""
+    `pipelined`: proven, so that after a loss no pairing can be. `turning`: the request that may end
+    HTTP, if any; `left`: it did, for this protocol, and the buffers hold what follows."""
 
     request: Half
     response: Half
@@ -59,6 +66,8 @@ class Http1(Struct, tag="http1"):
     exchanges: int = 0
     waiting: list[Waiting] = []
     pipelined: bool = False
+    turning: int = 0
+    left: str = ""
 
 
 def begin(client: Direction, *, patient: bool) -> Http1:
@@ -71,15 +80,14 @@ def begin(client: Direction, *, patient: bool) -> Http1:
 
 def malformed(http: Http1, half: Half, reason: str, size: int, out: Emission) -> None:
     """These bytes and all that follow in this direction are opaque."""
+    if half.unproven:  # it only looked like a message: still lost
+        out.skip(half.direction, half.protocol, size)
+        half.phase, half.buffer = Phase.LOST, b""
+        return
     _report(half, _exchange(http, half), reason, size, out)
     half.phase, half.buffer = Phase.OPAQUE, b""
     if half is http.request:
         http.patient = False
-
-
-def anomaly(half: Half, reason: str, out: Emission) -> None:
-    """Wrong, but read all the same."""
-    _report(half, half.stream, reason, 0, out)
 
 
 def _exchange(http: Http1, half: Half) -> int | None:
@@ -104,35 +112,24 @@ def _report(half: Half, stream: int | None, reason: str, size: int, out: Emissio
 
 
 def end(http: Http1, half: Half, trailers: Headers, out: Emission) -> None:
-    out.emit(
-        EndFrame(
-            connection=out.connection, time_ns=out.time_ns, stream=half.stream, side=half.side,
-            size=half.size, trailers=trailers,
-        ),
-        out.limits.head if trailers else 0,
-    )  # fmt: skip
+    contents.end(half, half.stream, half.side, trailers, out)
     half.phase = Phase.HEAD
-    if half is http.response and http.waiting:
+    if half is http.request:
+        if http.turning:
+            half.phase = Phase.HELD
+    elif http.waiting:
         http.pipelined = True  # the next request was there before this response had ended
 
 
-def leave(http: Http1, protocol: str, out: Emission) -> None:
-    """No HTTP follows on this connection."""
+def give_up(http: Http1, out: Emission) -> None:
+    """No pairing can be proven any more on this connection."""
     for half in (http.request, http.response):
-        half.phase, half.protocol = Phase.OPAQUE, protocol
-        out.skip(half.direction, protocol, len(half.buffer))
+        half.phase, half.protocol = Phase.OPAQUE, "unknown"
+        out.skip(half.direction, "unknown", len(half.buffer))
         half.buffer = b""
 
 
-def tell(half: Half, hole: Hole, stream: int | None, at: int | None, out: Emission) -> None:
-    """`at`: the offset in the body, or None where the hole is not within a body."""
-    part = half.direction.name.lower()
-    if stream is not None:
-        part = f"{half.side}.head" if at is None else f"{half.side}.body"
-    for offset, reason, size in hole.parts(hole.offset if at is None else at):
-        out.emit(
-            GapFrame(
-                connection=out.connection, time_ns=out.time_ns, stream=stream, part=part,
-                offset=offset, bytes=size, reason=reason,
-            )
-        )  # fmt: skip
+def tell(half: Half, hole: Hole, stream: int | None, out: Emission) -> None:
+    """Of a hole that is not within a body."""
+    part = half.direction.name.lower() if stream is None else f"{half.side}.head"
+    contents.tell(stream, part, hole.offset, hole, out)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from services.messages import Direction, GapFrame
+from services.messages import Direction
 from services.parse import detection, hpack, http2_blocks, streams
 from services.parse.emission import Emission
 from services.parse.http2_state import (
@@ -34,7 +34,7 @@ from services.parse.http2_state import (
 from services.parse.reassembly import Hole
 from services.parse.streams import Streams
 
-__all__ = ["Http2", "begin", "close", "gap", "held", "receive"]
+__all__ = ["Http2", "begin", "close", "gap", "held", "receive", "weight"]
 
 _HEADER = struct.Struct(">HBBBL")
 _SIZE = _HEADER.size
@@ -77,29 +77,25 @@ def gap(http: Http2, direction: Direction, hole: Hole, out: Emission) -> None:
         _finish_payload(http, half, payload, out)
         return
     lose(half, out)
-    for offset, reason, part in hole.parts(hole.offset):
-        out.emit(
-            GapFrame(
-                connection=out.connection,
-                time_ns=out.time_ns,
-                stream=None,
-                part=direction.name.lower(),
-                offset=offset,
-                bytes=part,
-                reason=reason,
-            )
-        )
+    streams.tear(http.streams, direction, hole, out)
 
 
 def close(http: Http2, out: Emission) -> None:
     for half in http.halves:
         drop_buffer(half, out)
+    streams.close(http.streams, out)
 
 
 def held(http: Http2) -> int:
     return sum(
         len(half.buffer) + (len(half.block.fragments) if half.block else 0) for half in http.halves
-    )
+    ) + sum(streams.held(http.streams))
+
+
+def weight(http: Http2) -> int:
+    """What its state takes beside what every connection's does, about."""
+    tables = sum(half.table.size for half in http.halves)
+    return held(http) + tables + sum(streams.weight(http.streams))
 
 
 # --- frames ---------------------------------------------------------------------------------------
@@ -131,9 +127,9 @@ def _frame(http: Http2, half: Half, frame: Frame, data: memoryview, at: int, out
     if frame.kind == _PREFACE_KIND and frame.length == _PREFACE_LENGTH:
         return _preface(http, half, data, at, out)
     if half.block and (frame.kind != CONTINUATION or frame.stream != half.block.stream):
-        return _malformed(half, "header block interrupted", data, at, out)
+        return _malformed(http, half, "header block interrupted", data, at, out)
     if frame.kind == DATA:
-        return _begin_data(half, frame, data, at, out)
+        return _begin_data(http, half, frame, data, at, out)
     if frame.kind > CONTINUATION or frame.length > _MAX_CONTROL:
         return _pass_over(half, frame, at, out)
     start = at + _SIZE
@@ -142,16 +138,21 @@ def _frame(http: Http2, half: Half, frame: Frame, data: memoryview, at: int, out
         return 0
     act = _ACTIONS.get(frame.kind)
     out.parsed += end - at
-    if act is not None and not act(http, half, frame, bytes(data[start:end]), out):
+    if act is None:
+        out.count("h2_control_frames")  # floods of them cost their reading, and nothing more
+    elif not act(http, half, frame, bytes(data[start:end]), out):
         out.parsed -= end - at
-        return _malformed(half, f"malformed frame of kind {frame.kind}", data, at, out)
+        return _malformed(http, half, f"malformed frame of kind {frame.kind}", data, at, out)
     return end
 
 
-def _malformed(half: Half, reason: str, data: memoryview, at: int, out: Emission) -> int:
+def _malformed(
+    http: Http2, half: Half, reason: str, data: memoryview, at: int, out: Emission
+) -> int:
     """From here on opaque, until a record begins with what is a frame header beyond doubt."""
     report(half, reason, len(data) - at, None, out)
     lose(half, out)
+    streams.tear(http.streams, half.direction, None, out)
     return len(data)
 
 
@@ -161,18 +162,20 @@ def _preface(http: Http2, half: Half, data: memoryview, at: int, out: Emission) 
     if end > len(data):
         return 0
     if data[at:end] != detection.PREFACE:
-        return _malformed(half, "malformed preface", data, at, out)
+        return _malformed(http, half, "malformed preface", data, at, out)
     out.parsed += end - at
     if http.streams.begun:
         for other in http.halves:
             other.table, other.payload = hpack.Table(), None
             if other is not half:
                 drop_buffer(other, out)
-    streams.begin_anew(http.streams, half.direction)
+    streams.begin_anew(http.streams, half.direction, out)
     return end
 
 
-def _begin_data(half: Half, frame: Frame, data: memoryview, at: int, out: Emission) -> int:
+def _begin_data(
+    http: Http2, half: Half, frame: Frame, data: memoryview, at: int, out: Emission
+) -> int:
     padding, start = 0, at + _SIZE
     if frame.flags & PADDED and frame.length:
         if start >= len(data):
@@ -180,7 +183,7 @@ def _begin_data(half: Half, frame: Frame, data: memoryview, at: int, out: Emissi
         padding = data[start] + 1
         start += 1
     if padding > frame.length or not frame.stream:
-        return _malformed(half, "malformed frame of kind 0", data, at, out)
+        return _malformed(http, half, "malformed frame of kind 0", data, at, out)
     content = frame.length - padding
     out.parsed += start - at
     half.payload = Payload(

@@ -5,14 +5,13 @@ A block is bounded; one that is too large is not kept, and the table can't be fo
 
 from __future__ import annotations
 
-from services.parse import hpack, streams
+from services.parse import hpack, stream_heads
 from services.parse.emission import Emission
 from services.parse.http2_state import (
     END_HEADERS,
     END_STREAM,
     HEADERS,
     PADDED,
-    PUSH_PROMISE,
     STREAM_MASK,
     WITH_PRIORITY,
     Frame,
@@ -33,21 +32,20 @@ def headers(http: Http2, half: Half, frame: Frame, payload: bytes, out: Emission
 
 
 def push_promise(http: Http2, half: Half, frame: Frame, payload: bytes, out: Emission) -> bool:
-    """Its block keeps the table in step; what is pushed is no exchange of the client's."""
     fragment = _unpadded(frame, payload, 4)
     if fragment is None:
         return False
-    _fragment(http, half, frame, _begin(half, frame), fragment, out)
     start = 1 if frame.flags & PADDED else 0
-    promised = int.from_bytes(payload[start : start + 4]) & STREAM_MASK
-    streams.ignore(http.streams, promised)
-    out.count("pushed_streams_ignored")
+    block = _begin(half, frame)
+    block.promised = int.from_bytes(payload[start : start + 4]) & STREAM_MASK
+    _fragment(http, half, frame, block, fragment, out)
     return True
 
 
 def continuation(http: Http2, half: Half, frame: Frame, payload: bytes, out: Emission) -> bool:
     if half.block is None:
         return False
+    out.count("h2_continuations")
     _fragment(http, half, frame, half.block, payload, out)
     return True
 
@@ -95,18 +93,12 @@ def _block(http: Http2, half: Half, block: OpenBlock, out: Emission) -> None:
     out.parsed += len(block.fragments)
     if found.too_large:
         report(half, "header list too large", 0, block.stream, out)
-    if not block.promised:
-        streams.headers(http.streams, half.direction, _head(block, found), out)
-
-
-def _head(block: OpenBlock, found: hpack.Block) -> streams.Head:
-    return streams.Head(
-        stream=block.stream,
-        end_stream=block.end_stream,
-        started_ns=block.started_ns,
-        fields=found.fields,
-        size=found.size,
-    )
+    act = stream_heads.promise if block.promised else stream_heads.headers
+    head = stream_heads.head(
+        block.promised or block.stream, block.end_stream, block.started_ns,
+        found.fields, found.size,
+    )  # fmt: skip
+    act(http.streams, half.direction, head, out)
 
 
 def pass_over(half: Half, frame: Frame, out: Emission) -> None:
@@ -123,5 +115,4 @@ def _begin(half: Half, frame: Frame) -> OpenBlock:
         stream=frame.stream,
         end_stream=frame.kind == HEADERS and bool(frame.flags & END_STREAM),
         started_ns=half.started_ns,
-        promised=frame.kind == PUSH_PROMISE,
     )

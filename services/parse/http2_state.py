@@ -33,12 +33,13 @@ class Payload(Struct, array_like=True):
 
 
 class OpenBlock(Struct, array_like=True):
-    """A header block until END_HEADERS. `too_large`: its bytes are not kept."""
+    """A header block until END_HEADERS, of the stream that it has `promised`, if any.
+    `too_large`: its bytes are not kept."""
 
     stream: int
     end_stream: bool
     started_ns: int
-    promised: bool
+    promised: int = 0
     fragments: bytes = b""
     too_large: bool = False
 

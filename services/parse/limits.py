@@ -13,6 +13,7 @@ SECOND = 1_000_000_000
 class Limits(Struct, frozen=True, kw_only=True):
     body: int = 64 * 1024  # content bytes of a body that are passed on; the rest is counted
     head: int = 64 * 1024  # a header block: bytes on the wire, and characters once decoded
+    inflated: int = 32 * 1024 * 1024  # of one WebSocket message; beyond it, it is a bomb
     pending: int = 4 * 1024 * 1024  # bytes of a direction that wait behind a hole
     shard_pending: int = 64 * 1024 * 1024  # the same, of all directions of a shard
     connections: int = 20_000

@@ -1,42 +1,40 @@
-"""HTTP/2 streams as exchanges: which header block is a request, a response, an interim or trailers.
+"""HTTP/2 streams as exchanges: what comes on one, how it ends, what a loss leaves of it.
 
-Knows streams and roles; knows neither frames nor HPACK. Who is the client is known from the
-preface, or, joined in the middle, from the first block that has a method or a status.
+Knows streams and roles; knows neither frames nor HPACK; heads are stream_heads.py's. Who is the
+client is known from the preface, or, joined in the middle, from the first block that has a method
+or a status.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from msgspec import Struct
 
-from services.messages import (
-    Direction,
-    EndFrame,
-    GapFrame,
-    Headers,
-    InterimHead,
-    RequestHead,
-    ResetFrame,
-    ResponseHead,
-    Side,
-)
+from services.messages import Direction, Headers, ResetFrame, Side
+from services.parse import contents
+from services.parse.contents import Body
 from services.parse.emission import Emission
-from services.parse.hpack import Field
 from services.parse.reassembly import Hole
 
 _GENERATION = 1 << 31  # above any stream id: a TLS object that is used again begins a new range
 _MAX_IGNORED = 64
-_UNNAMED = 64  # of a field beside its texts, when encoded
 
 
-class Half(Struct, array_like=True):
+class Half(Body, array_like=True):
+    """`told`: of its end, before it has ended."""
+
     head: bool = False
     ended: bool = False
-    size: int = 0
+    told: bool = False
 
 
 class Stream(Struct, array_like=True):
+    """`turning`: what it is to speak once it is accepted (CONNECT)."""
+
     request: Half
     response: Half
+    turning: str = ""
 
 
 class Streams(Struct):
@@ -44,147 +42,28 @@ class Streams(Struct):
 
     client: Direction | None
     open: dict[int, Stream] = {}
-    ignored: list[int] = []  # reset or pushed: what still comes of them is no exchange
+    ignored: list[int] = []  # reset: what still comes of them is no exchange
     base: int = 0
     begun: bool = False
 
 
-class Head(Struct, frozen=True, kw_only=True):
-    """A whole header block."""
-
-    stream: int
-    end_stream: bool
-    started_ns: int
-    fields: list[Field]
-    size: int
-
-
-def begin_anew(streams: Streams, client: Direction) -> None:
+def begin_anew(streams: Streams, client: Direction, out: Emission) -> None:
     """After a preface; the first one may come late, after the server's answers."""
     if streams.begun:
+        close(streams, out)
         streams.base += _GENERATION
         streams.open, streams.ignored = {}, []
     streams.client, streams.begun = client, True
 
 
-def headers(streams: Streams, direction: Direction, head: Head, out: Emission) -> None:
-    pseudo = {name: value for name, value in head.fields if name and name[0] == ":"}
-    if streams.client is None:
-        if ":method" in pseudo:
-            streams.client = direction
-        elif ":status" in pseudo:
-            streams.client = Direction(1 - direction)
-    side = _side(streams, direction)
-    stream = _open(streams, head.stream, out)
-    if side is None or stream is None:
-        out.count("header_blocks_without_exchange")
-        return
-    half = stream.request if side == "request" else stream.response
-    regular = tuple(field for field in head.fields if not field[0] or field[0][0] != ":")
-    if half.head or not (pseudo or _has_unknown(head)):
-        _trailers(streams, direction, head, regular, out)
-    elif side == "request":
-        _request(streams, direction, head, pseudo, regular, out)
-        half.head = True
-    else:
-        half.head = _response(streams, direction, head, pseudo, regular, out)
-    if head.end_stream and not half.ended:
-        end(streams, direction, head.stream, (), out)
-
-
-def data(
-    streams: Streams, direction: Direction, number: int, view: memoryview, out: Emission
-) -> None:
-    side, stream = _side(streams, direction), _open(streams, number, out)
-    if side is None or stream is None:
-        out.count("data_without_exchange")
-        return
-    half = stream.request if side == "request" else stream.response
-    out.body(streams.base + number, side, half.size, view)
-    half.size += len(view)
-
-
-def end(
-    streams: Streams, direction: Direction, number: int, trailers: Headers, out: Emission
-) -> None:
-    side, stream = _side(streams, direction), _open(streams, number, out)
-    if side is None or stream is None:
-        return
-    half = stream.request if side == "request" else stream.response
-    half.ended = True
-    out.emit(
-        EndFrame(
-            connection=out.connection,
-            time_ns=out.time_ns,
-            stream=streams.base + number,
-            side=side,
-            size=half.size,
-            trailers=trailers,
-        ),
-        out.limits.head * 2 if trailers else 0,
-    )
-    if stream.request.ended and stream.response.ended:
-        del streams.open[number]
-
-
-def reset(streams: Streams, direction: Direction, number: int, code: int, out: Emission) -> None:
-    if number in streams.ignored:
-        return
-    streams.open.pop(number, None)
-    ignore(streams, number)
-    out.emit(
-        ResetFrame(
-            connection=out.connection,
-            time_ns=out.time_ns,
-            stream=streams.base + number,
-            code=code,
-            direction=direction,
-        )
-    )
-
-
-def go_away(streams: Streams, direction: Direction, last: int, code: int, out: Emission) -> None:
-    """Streams above `last` that the other side began were refused (RFC 9113 §6.8)."""
-    if streams.client is None or direction == streams.client:
-        return
-    for number in [number for number in streams.open if number > last]:
-        reset(streams, direction, number, code, out)
-
-
-def gap(streams: Streams, direction: Direction, number: int, hole: Hole, out: Emission) -> None:
-    side, stream = _side(streams, direction), _open(streams, number, out)
-    known = side is not None and stream is not None
-    at, part = hole.offset, direction.name.lower()
-    if side is not None and stream is not None:
-        half = stream.request if side == "request" else stream.response
-        at, part = half.size, f"{side}.body"
-        half.size += hole.size()
-    for offset, reason, size in hole.parts(at):
-        out.emit(
-            GapFrame(
-                connection=out.connection,
-                time_ns=out.time_ns,
-                stream=streams.base + number if known else None,
-                part=part,
-                offset=offset,
-                bytes=size,
-                reason=reason,
-            )
-        )
-
-
-def ignore(streams: Streams, number: int) -> None:
-    streams.ignored.append(number)
-    del streams.ignored[:-_MAX_IGNORED]
-
-
-def _side(streams: Streams, direction: Direction) -> Side | None:
+def side_of(streams: Streams, direction: Direction) -> Side | None:
     if streams.client is None:
         return None
     return "request" if direction == streams.client else "response"
 
 
-def _open(streams: Streams, number: int, out: Emission) -> Stream | None:
+def opened(streams: Streams, number: int, out: Emission) -> Stream | None:
+    """One that is open, or begins with this; None for what comes after a reset."""
     stream = streams.open.get(number)
     if stream is None and number not in streams.ignored:
         stream = streams.open[number] = Stream(Half(), Half())
@@ -194,89 +73,105 @@ def _open(streams: Streams, number: int, out: Emission) -> Stream | None:
     return stream
 
 
-def _has_unknown(head: Head) -> bool:
-    return any(name is None for name, _ in head.fields)
-
-
-def _encoded(head: Head) -> int:
-    return 2 * head.size + _UNNAMED
-
-
-def _request(
-    streams: Streams,
-    direction: Direction,
-    head: Head,
-    pseudo: dict[str, str | None],
-    regular: Headers,
-    out: Emission,
+def data(
+    streams: Streams, direction: Direction, number: int, view: memoryview, out: Emission
 ) -> None:
-    authority = pseudo.get(":authority")
-    if authority is None and ":authority" not in pseudo:
-        authority = next((value for name, value in regular if name == "host"), None)
-    if ":protocol" in pseudo:  # RFC 8441
-        regular = ((":protocol", pseudo[":protocol"]), *regular)
+    side, stream = side_of(streams, direction), opened(streams, number, out)
+    if side is None or stream is None:
+        out.count("data_without_exchange")
+        return
+    half = stream.request if side == "request" else stream.response
+    contents.receive(half, streams.base + number, side, view, out)
+
+
+def end(
+    streams: Streams, direction: Direction, number: int, trailers: Headers, out: Emission
+) -> None:
+    side, stream = side_of(streams, direction), opened(streams, number, out)
+    if side is None or stream is None:
+        return
+    half = stream.request if side == "request" else stream.response
+    if half.told:
+        contents.close(half, streams.base + number, side, out)
+    elif not half.ended:
+        contents.end(half, streams.base + number, side, trailers, out)
+    half.ended = True
+    if stream.request.ended and stream.response.ended:
+        del streams.open[number]
+
+
+def reset(streams: Streams, direction: Direction, number: int, code: int, out: Emission) -> None:
+    if number in streams.ignored:
+        return
+    stream = streams.open.pop(number, None)
+    if stream is not None:
+        _close(streams, number, stream, out)
+    streams.ignored.append(number)
+    del streams.ignored[:-_MAX_IGNORED]
+    out.count("streams_reset")
     out.emit(
-        RequestHead(
-            connection=out.connection,
-            time_ns=head.started_ns,
-            stream=streams.base + head.stream,
-            protocol="http/2",
-            direction=direction,
-            method=pseudo.get(":method"),
-            scheme=pseudo.get(":scheme"),
-            authority=authority,
-            path=pseudo.get(":path"),
-            headers=regular,
-            hpack_partial=_has_unknown(head),
-        ),
-        _encoded(head),
-    )
-
-
-def _response(
-    streams: Streams,
-    direction: Direction,
-    head: Head,
-    pseudo: dict[str, str | None],
-    regular: Headers,
-    out: Emission,
-) -> bool:
-    """Whether it is the final response."""
-    text = pseudo.get(":status") or ""
-    status = int(text) if len(text) == 3 and text.isascii() and text.isdigit() else None
-    if status is not None and 100 <= status < 200:
-        out.emit(
-            InterimHead(
-                connection=out.connection,
-                time_ns=head.started_ns,
-                stream=streams.base + head.stream,
-                status=status,
-                headers=regular,
-            ),
-            _encoded(head),
+        ResetFrame(
+            connection=out.connection, time_ns=out.time_ns, stream=streams.base + number,
+            code=code, direction=direction,
         )
-        return False
-    out.emit(
-        ResponseHead(
-            connection=out.connection,
-            time_ns=head.started_ns,
-            stream=streams.base + head.stream,
-            protocol="http/2",
-            direction=direction,
-            status=status,
-            headers=regular,
-            hpack_partial=_has_unknown(head),
-        ),
-        _encoded(head),
-    )
-    return True
+    )  # fmt: skip
 
 
-def _trailers(
-    streams: Streams, direction: Direction, head: Head, regular: Headers, out: Emission
-) -> None:
-    """Only the end of a stream has them; without it they are kept for nothing."""
-    if head.end_stream:
-        end(streams, direction, head.stream, regular, out)
-    else:
-        out.count("header_blocks_without_exchange")
+def go_away(streams: Streams, direction: Direction, last: int, code: int, out: Emission) -> None:
+    """Streams above `last` that the other side began were refused (RFC 9113 §6.8)."""
+    if streams.client is None:
+        return
+    parity = 1 if direction != streams.client else 0  # clients begin the odd ones
+    refused = [number for number in streams.open if number > last and number & 1 == parity]
+    for number in refused:
+        reset(streams, direction, number, code, out)
+
+
+def gap(streams: Streams, direction: Direction, number: int, hole: Hole, out: Emission) -> None:
+    """A hole within the DATA of a stream."""
+    side, stream = side_of(streams, direction), opened(streams, number, out)
+    if side is None or stream is None:
+        contents.tell(None, direction.name.lower(), hole.offset, hole, out)
+        return
+    half = stream.request if side == "request" else stream.response
+    contents.gap(half, streams.base + number, side, hole, out)
+
+
+def tear(streams: Streams, direction: Direction, hole: Hole | None, out: Emission) -> None:
+    """Nobody knows which streams a hole was of: whatever was under way may miss some of it. One
+    whose head comes after the hole misses nothing."""
+    if hole is not None:
+        contents.tell(None, direction.name.lower(), hole.offset, hole, out)
+    side = side_of(streams, direction)
+    if side is None:
+        return
+    for number, stream in streams.open.items():
+        half = stream.request if side == "request" else stream.response
+        if not half.ended and (half.head or half.size):
+            contents.tear(half, streams.base + number, side, hole, out)
+
+
+def close(streams: Streams, out: Emission) -> None:
+    for number, stream in streams.open.items():
+        _close(streams, number, stream, out)
+
+
+def held(streams: Streams) -> Iterator[int]:
+    """Of each side that has any: bytes that are neither parsed nor opaque yet."""
+    return (contents.held(half) for half in _special(streams))
+
+
+def weight(streams: Streams) -> Iterator[int]:
+    return (contents.weight(half) for half in _special(streams))
+
+
+def _special(streams: Streams) -> Iterator[Half]:
+    for stream in streams.open.values():
+        for half in (stream.request, stream.response):
+            if half.content is not None:
+                yield half
+
+
+def _close(streams: Streams, number: int, stream: Stream, out: Emission) -> None:
+    contents.close(stream.request, streams.base + number, "request", out)
+    contents.close(stream.response, streams.base + number, "response", out)

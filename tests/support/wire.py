@@ -19,6 +19,7 @@ from services.messages import (
     Direction,
     Final,
     FrameBatch,
+    GrpcFrame,
     Losses,
     OpaqueFrame,
     Opened,
@@ -146,9 +147,12 @@ def joined_bodies(frames: Iterable[AnyFrame]) -> list[AnyFrame]:
     found: list[AnyFrame] = []
     opaque: Counter[tuple[Direction, str]] = Counter()
     for frame in frames:
-        last = found[-1] if found else None
+        at = len(found) - 1
+        while at > 0 and isinstance(found[at], GrpcFrame):  # its bytes are counted around it
+            at -= 1
+        last = found[at] if found else None
         if isinstance(frame, BodyFrame) and isinstance(last, BodyFrame) and _continues(last, frame):
-            found[-1] = msgspec.structs.replace(
+            found[at] = msgspec.structs.replace(
                 last, size=last.size + frame.size, data=last.data + frame.data
             )
         elif isinstance(frame, OpaqueFrame):

@@ -193,7 +193,7 @@ def test_after_101_the_connection_is_another_protocol():
             (EGRESS, head("GET /chat HTTP/1.1", "Upgrade: websocket")),
             (
                 INGRESS,
-                head("HTTP/1.1 101 Switching Protocols", "Upgrade: WebSocket") + b"\x81\x01a",
+                head("HTTP/1.1 101 Switching Protocols", "Upgrade: other/2") + b"\x81\x01a",
             ),
             (EGRESS, b"\x81\x81abcd1"),
         ]
@@ -201,8 +201,8 @@ def test_after_101_the_connection_is_another_protocol():
     assert sorted(story(frames)[2:]) == [
         "1 interim 101",
         "1 response end 0",
-        "opaque EGRESS websocket 7",
-        "opaque INGRESS websocket 3",
+        "opaque EGRESS other/2 7",
+        "opaque INGRESS other/2 3",
     ]
 
 
@@ -245,9 +245,9 @@ def test_both_framings_are_reported_and_chunked_wins():
             ),
         ]
     )
+    assert frames[1].anomaly == "content-length and transfer-encoding"
     assert story(frames) == [
         "1 POST None /",
-        "malformed EGRESS content-length and transfer-encoding 0",
         "1 request 0+1 a",
         "1 request end 1",
         *GET_2,

@@ -222,7 +222,7 @@ def test_goaway_refuses_the_streams_above_its_last(client):
     assert [(f.stream, f.code) for f in frames if isinstance(f, ResetFrame)] == [(3, 2)]
 
 
-def test_a_push_keeps_the_table_in_step_and_is_no_exchange(client, server):
+def test_a_push_is_an_exchange_that_the_server_began(client, server):
     promise = (2).to_bytes(4) + server.block([*GET, ("x-new", "1")])
     frames = told(
         [
@@ -236,8 +236,14 @@ def test_a_push_keeps_the_table_in_step_and_is_no_exchange(client, server):
             (INGRESS, server.headers([*OK, ("x-new", "1")], 1, end=True)),
         ]
     )
-    assert kinds(frames) == ["RequestHead", "EndFrame", "ResponseHead", "EndFrame"]
-    assert frames[2].headers == (("server", "s"), ("x-new", "1"))
+    heads = [f for f in frames if isinstance(f, RequestHead)]
+    assert [(f.stream, f.pushed, f.direction, f.path) for f in heads] == [
+        (1, False, EGRESS, "/x?y=1"), (2, True, EGRESS, "/x?y=1"), (4, True, EGRESS, "/x?y=1"),
+    ]  # fmt: skip
+    assert heads[1].headers == (("x-new", "1"),)
+    pushed = [f for f in frames if f.stream == 2]
+    assert kinds(pushed) == ["RequestHead", "EndFrame", "ResponseHead", "BodyFrame", "EndFrame"]
+    assert frames[-2].headers == (("server", "s"), ("x-new", "1"))
 
 
 def test_a_table_size_update_is_followed(client):
