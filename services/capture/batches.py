@@ -7,7 +7,7 @@ the totals as they were when the rings were read.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.capture import rings
 from services.capture.connections import News
@@ -21,12 +21,14 @@ _HEAD_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One encoded batch; `payload_bytes` is what it weighs in the ledger if it is given up."""
+    """One encoded batch; `submitted` is what its shard's ring had been given when it was built."""
 
+    epoch: int
     shard: int
     counter: int
     message_id: str
     data: bytes
+    submitted: int
 
     def __repr__(self) -> str:
         return f"Batch({self.message_id}, {len(self.data)} bytes)"
@@ -43,13 +45,18 @@ class Reading:
 
 @dataclass(slots=True)
 class Shard:
-    """`active` once it ever had a connection; its ticks never stop then."""
+    """`active` once it ever had a connection; its ticks never stop then. `held` are the counters
+    of the batches that the bus has not stored yet, in order."""
 
     counter: int = 0
     active: bool = False
-    told_boot_ns: int = 0
-    lowest_held: int = 1
+    held: dict[int, None] = field(default_factory=dict)
     lost_bytes: int = 0
+    submitted: int = 0  # up to the last batch that is stored or given up
+
+    def lowest_held(self) -> int:
+        """Whatever is below is stored, or given up."""
+        return next(iter(self.held), self.counter + 1)
 
 
 class Batches:
@@ -64,7 +71,6 @@ class Batches:
         """At least one batch: an empty one is a tick. `news` goes out first, and is emptied."""
         state = self.shards[shard]
         state.active = state.active or bool(news.opened or spans)
-        state.told_boot_ns = reading.boot_ns
         pieces = list(self._pieces(spans))
         built: list[Batch] = []
         while not built or pieces or news:
@@ -104,9 +110,10 @@ class Batches:
     def _head(self, shard: int, reading: Reading, totals: ShardTotals, news: News) -> RawHead:
         state = self.shards[shard]
         state.counter += 1
+        state.held[state.counter] = None
         return RawHead(
             node=self.node, epoch=self.epoch, shard=shard, counter=state.counter,
-            lowest_held=min(state.lowest_held, state.counter), boot_ns=reading.boot_ns,
+            lowest_held=state.lowest_held(), boot_ns=reading.boot_ns,
             anchor_ns=reading.anchor_ns, totals=totals, opened=tuple(news.opened),
             closed=tuple(news.closed), tails=tuple(news.tails), final=reading.final,
             spool_lost_bytes=state.lost_bytes,
@@ -114,14 +121,25 @@ class Batches:
 
     def _batch(self, head: RawHead, spans: list[memoryview]) -> Batch:
         identity = f"{head.node}/{head.epoch}/{head.shard}/{head.counter}"
-        return Batch(head.shard, head.counter, identity, encode_raw(head, spans))
+        data, submitted = encode_raw(head, spans), head.totals.submitted_bytes
+        return Batch(head.epoch, head.shard, head.counter, identity, data, submitted)
 
-    def acknowledged(self) -> None:
-        """Everything built so far is stored: nothing below the next counter is held."""
-        for state in self.shards:
-            state.lowest_held = state.counter + 1
+    def stored(self, batch: Batch) -> None:
+        """The bus has it."""
+        state = self.shards[batch.shard]
+        state.held.pop(batch.counter, None)
+        state.submitted = max(state.submitted, batch.submitted)
 
     def given_up(self, batch: Batch, payload_bytes: int) -> None:
-        state = self.shards[batch.shard]
-        state.lowest_held = max(state.lowest_held, batch.counter + 1)
-        state.lost_bytes += payload_bytes
+        self.stored(batch)
+        self.shards[batch.shard].lost_bytes += payload_bytes
+
+    def are_held(self) -> bool:
+        return any(state.held for state in self.shards)
+
+    def stored_bytes(self) -> int:
+        """Payload that the bus has, of what was built up to the last acknowledgement."""
+        return sum(state.submitted - state.lost_bytes for state in self.shards)
+
+    def lost_bytes(self) -> int:
+        return sum(state.lost_bytes for state in self.shards)

@@ -8,7 +8,6 @@ loaded by bcc: uprobe_multi needs an attach type that bcc 0.26 cannot give.
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import platform
 import re
@@ -21,8 +20,8 @@ from pathlib import Path
 
 import msgspec
 
-from services.capture import headers, syscalls, tracefs
-from services.capture.layout import Verdict
+from services.capture import headers, memory, syscalls, tracefs
+from services.capture.channel import Shape
 from services.capture.syscalls import Map
 
 BPF_FOLDER = Path(__file__).parent / "bpf"
@@ -40,18 +39,6 @@ _MOST_BYTES = 64 << 10
 
 class KernelError(OSError):
     """What the kernel or bcc refuses, in one line with the mend."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The constants that the object is compiled with; rings are powers of two, in bytes."""
-
-    shards: int
-    shard_ring: int
-    spare_ring: int
-    connections: int
-    salt: int
-    default: Verdict
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -183,7 +170,7 @@ def _flags(shape: Shape, tracepoints: dict[str, tracefs.Tracepoint]) -> list[str
         "SHARD_RING": f"{shape.shard_ring}ULL",
         "SPARE_RING": f"{shape.spare_ring}ULL",
         "CONTROL_PAGES": CONTROL_PAGES,
-        "PIDS": f"{pids()}ULL",
+        "PIDS": f"{memory.pids()}ULL",
         "NAMES": NAMES,
         "CONNECTIONS": shape.connections,
         "CALLS": CALLS,
@@ -222,8 +209,3 @@ def _compile(flags: list[str]) -> tuple[ctypes.c_void_p, ctypes.CDLL]:
     if not module:
         raise KernelError("bcc could not compile the probes; its reasons are above")
     return ctypes.c_void_p(module), lib
-
-
-def pids() -> int:
-    highest = int(Path("/proc/sys/kernel/pid_max").read_text())
-    return max(mmap.PAGESIZE, 1 << (highest - 1).bit_length())

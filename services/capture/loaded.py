@@ -1,6 +1,6 @@
-"""The loaded object as capture uses it: rings mapped, verdicts and names written, entries taken.
+"""The loaded object as the child uses it: tracepoints followed, names written, entries taken.
 
-Knows descriptors, not bcc.
+Knows descriptors, not bcc. What is mapped of it is memory's.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import struct
 from dataclasses import dataclass
 
 from services.capture import kernel, layout, syscalls
-from services.capture.kernel import Descriptors, KernelError, Shape
-from services.capture.layout import Counts, Verdict
-from services.capture.rings import ControlRing, Ring
+from services.capture.channel import Shape
+from services.capture.kernel import Descriptors, KernelError
+from services.capture.layout import Counts
+from services.capture.memory import Memory
+from services.capture.rings import ControlRing
 from services.capture.syscalls import Map
 
 
@@ -30,11 +32,13 @@ class Kernel:
 
     def __init__(self, shape: Shape, descriptors: Descriptors) -> None:
         self.programs = descriptors.programs
-        self._maps = descriptors.maps
-        self._map_memory(shape)
-        self._connections = Map(self._maps["connections"], layout.CONNECTION.size)
-        self._tails = Map(self._maps["tails"], layout.TAIL_VALUE.size)
-        self._names = Map(self._maps["names"], layout.NAME_SIZE)
+        self.maps = descriptors.maps
+        self.memory = Memory(shape, descriptors.maps)
+        self.control_fds = [self.maps["control"], self.maps["control_spare"]]
+        self.control_rings = [_control_ring(fd) for fd in self.control_fds]
+        self._connections = Map(self.maps["connections"], layout.CONNECTION.size)
+        self._tails = Map(self.maps["tails"], layout.TAIL_VALUE.size)
+        self._names = Map(self.maps["names"], layout.NAME_SIZE)
         self._events: list[int] = []
         try:
             for program, number in descriptors.tracepoints.items():
@@ -48,27 +52,6 @@ class Kernel:
         event = syscalls.open_tracepoint(tracepoint)
         self._events.append(event)
         syscalls.start_event(event, program)
-
-    def _map_memory(self, shape: Shape) -> None:
-        stride = layout.ring_stride(shape.shard_ring)
-        shards = _mapped(self._maps["shard_rings"], stride * shape.shards)
-        self.shard_rings = [
-            Ring(shards[i * stride : (i + 1) * stride], shape.shard_ring)
-            for i in range(shape.shards)
-        ]
-        spare = _mapped(self._maps["spare_rings"], layout.ring_stride(shape.spare_ring))
-        self.spare_ring = Ring(spare, shape.spare_ring)
-        self.shared = _mapped(self._maps["shared"], layout.SHARED_SIZE).cast("Q")
-        self._marks = _mapped(self._maps["marks"], kernel.pids())
-        self.control_fds = [self._maps["control"], self._maps["control_spare"]]
-        self.control_rings = [_control_ring(fd) for fd in self.control_fds]
-
-    def verdict(self, pid: int) -> Verdict:
-        return Verdict(self._marks[pid] & layout.VERDICT_MASK)
-
-    def set_verdict(self, pid: int, verdict: Verdict) -> None:
-        """It spreads to the process's later children, and ends with the process."""
-        self._marks[pid] = (self._marks[pid] & ~layout.VERDICT_MASK) | verdict
 
     def name(self, pid: int, comm: str) -> None:
         value = comm.encode(errors="replace")[: layout.NAME_SIZE - 1]
@@ -99,14 +82,6 @@ class Kernel:
         for event in self._events:
             os.close(event)
         self._events.clear()
-
-
-def _mapped(fd: int, size: int) -> memoryview:
-    size = (size + mmap.PAGESIZE - 1) // mmap.PAGESIZE * mmap.PAGESIZE
-    try:
-        return memoryview(mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE))
-    except OSError as error:
-        raise KernelError(f"can't map the rings: {error.strerror}; lower ring_mib") from None
 
 
 def _control_ring(fd: int) -> ControlRing:

@@ -1,28 +1,35 @@
-"""Wires capture: a child compiles while the bus is being reached, then the loops run."""
+"""Wires capture. The child that probes is started before anything else: it takes longest."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
+from typing import TYPE_CHECKING
 
-from services import runtime
-from services.capture import processes, service
-from services.capture.kernel import Loading, Shape
-from services.capture.loaded import Kernel
+from services.capture.channel import Begin, Shape
+from services.capture.layout import Verdict
+from services.capture.life import Life
 from services.capture.settings import Settings
-from services.runtime import Runtime
+
+if TYPE_CHECKING:
+    from services.runtime import Runtime
 
 MIB, KIB = 1 << 20, 1 << 10
 
 
 def main(settings: Settings) -> int:
-    rings = shape(settings)
-    loading = Loading(rings)
+    begin = Begin(shape(settings), os.getpid(), settings.pids, settings.exclude_pids, settings.node)
+    life = Life(begin)
+    from services import runtime  # slow to import: the child compiles meanwhile
 
     async def body(given: Runtime) -> None:
-        descriptors = await asyncio.to_thread(loading.wait)
-        await capture(given, settings, Kernel(rings, descriptors))
+        await capture(given, settings, begin, life)
 
-    return runtime.run("capture", settings, body)
+    try:
+        return runtime.run("capture", settings, body)
+    finally:
+        life.kill()
 
 
 def shape(settings: Settings) -> Shape:
@@ -32,8 +39,8 @@ def shape(settings: Settings) -> Shape:
         shard_ring=power_of_two(settings.shard_ring_kib * KIB or half // settings.shards),
         spare_ring=power_of_two(settings.spare_ring_kib * KIB or half),
         connections=settings.connections,
-        salt=service.salt(settings.node),
-        default=processes.default_verdict(settings),
+        salt=salt(settings.node),
+        default=Verdict.EXCLUDE if settings.pids else Verdict.INCLUDE,
     )
 
 
@@ -42,21 +49,31 @@ def power_of_two(size: int) -> int:
     return 1 << (max(size, 4 * KIB).bit_length() - 1)
 
 
-async def capture(given: Runtime, settings: Settings, loaded: Kernel) -> None:
-    await asyncio.to_thread(processes.enter, loaded, settings)
-    work = service.Service(given, settings, loaded, service.new_epoch())
+def salt(node: str) -> int:
+    """64 bits of the node and this boot."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        boot = file.read().strip()
+    digest = hashlib.blake2b(f"{node}/{boot}/{os.getpid()}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+async def capture(given: Runtime, settings: Settings, begin: Begin, life: Life) -> None:
+    from services.capture.service import Service
+
+    work = Service(given, settings, begin)
     given.describe(work.ledger)
     given.health.check("targets", work.problem)
     await given.endpoint("tick", work.tick)
     await given.endpoint("ready", work.ready)
     async with asyncio.TaskGroup() as tasks:
+        lives = tasks.create_task(work.supervisor.run(life), name="lives")
         loops = [
             tasks.create_task(loop(), name=loop.__name__)
-            for loop in (
-                work.read_rings, work.publish_batches, work.follow_targets, work.repeat_coverage,
-            )
-        ]  # fmt: skip
+            for loop in (work.delivery.run, work.follow_targets, work.repeat_coverage)
+        ]
         await given.stopping.wait()
+        work.supervisor.stop()
+        await lives
+        await work.delivery.flush()
         for task in loops:
             task.cancel()
-    await work.stop()

@@ -9,27 +9,27 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
+from services.capture.channel import Begin
 from services.capture.layout import Verdict
 from services.capture.loaded import Kernel
-from services.capture.settings import Settings
 
 PROC = Path("/proc")
 MOST_ROUNDS = 10
 
 
-def default_verdict(settings: Settings) -> Verdict:
-    return Verdict.EXCLUDE if settings.pids else Verdict.INCLUDE
+def default_verdict(pids: tuple[int, ...]) -> Verdict:
+    return Verdict.EXCLUDE if pids else Verdict.INCLUDE
 
 
-def enter(kernel: Kernel, settings: Settings) -> None:
+def enter(kernel: Kernel, begin: Begin) -> None:
     """The kernel's programs already follow forks: a child that the scan misses has inherited."""
     for pid in pids():
         comm = _read(pid, "comm")
         if comm:
             kernel.name(pid, comm.rstrip("\n"))
     for roots, verdict in (
-        (settings.pids, Verdict.INCLUDE),
-        (settings.exclude_pids, Verdict.EXCLUDE),
+        (begin.pids, Verdict.INCLUDE),
+        (begin.exclude_pids, Verdict.EXCLUDE),
     ):
         known: set[int] = set()
         for _ in range(MOST_ROUNDS):
@@ -37,9 +37,10 @@ def enter(kernel: Kernel, settings: Settings) -> None:
             if found <= known:
                 break
             for pid in found - known:
-                kernel.set_verdict(pid, verdict)
+                kernel.memory.set_verdict(pid, verdict)
             known |= found
-    kernel.set_verdict(os.getpid(), Verdict.EXCLUDE)
+    kernel.memory.set_verdict(begin.parent, Verdict.EXCLUDE)
+    kernel.memory.set_verdict(os.getpid(), Verdict.EXCLUDE)
 
 
 def descendants(roots: tuple[int, ...]) -> set[int]:

@@ -1,24 +1,21 @@
-"""One round: what the rings hold, what the control ring says, as batches into the spool.
+"""A look of the child as batches in the spool: the records are copied here, once, out of the rings.
 
-Synchronous. The order matters: data first, then control, so that every record's connection is
-opened in the same batch or an earlier one.
+Synchronous. Knows shared memory and batches, not the child.
 """
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections.abc import Callable
 
-from services.capture import connections, layout, rings
-from services.capture.batches import Batches, Reading
+from services.capture.batches import Batch, Batches, Reading
+from services.capture.channel import Looked, Read
 from services.capture.clock import Anchor
-from services.capture.connections import Connections, News
-from services.capture.layout import Counts
-from services.capture.loaded import Kernel
+from services.capture.connections import News
+from services.capture.memory import Memory
 from services.capture.spool import Spool
-from services.messages import Losses, ShardTotals
 
-NAMED_A_TICK = 500
+ANCHOR_EVERY = 10  # ticks
 
 
 def boot_ns() -> int:
@@ -26,70 +23,48 @@ def boot_ns() -> int:
 
 
 class Reader:
-    def __init__(self, kernel: Kernel, batches: Batches, spool: Spool) -> None:
-        self.kernel, self.batches, self.spool = kernel, batches, spool
-        self.connections = Connections(batches.node)
+    """Of one life of the child. `given_up` is told what the spool had to drop."""
+
+    def __init__(
+        self, memory: Memory, batches: Batches, spool: Spool, given_up: Callable[[Batch, int], None]
+    ) -> None:
+        self.memory, self.batches, self.spool = memory, batches, spool
+        self._given_up = given_up
         self.anchor = Anchor(time.time_ns(), boot_ns())
         self.rounds = 0
+        self._ticks = 0
 
-    def waiting(self) -> bool:
-        ready = any(ring.waiting() for ring in self.kernel.shard_rings)
-        return ready or self.kernel.spare_ring.waiting()
-
-    def fill(self) -> float:
-        """The fullest shard ring's share."""
-        return max(ring.fill() / ring.size for ring in self.kernel.shard_rings)
-
-    def read(self, *, due: set[int] | None = None, final: bool = False) -> int:
-        """Reads everything; shards in `due` get a batch even if it is empty. Returns bytes."""
+    def receive(self, looked: Looked) -> None:
+        """Where it is a tick, every active shard gets a batch; the first and the last one are for
+        all shards: they end and begin what a node's connections are."""
         self.rounds += 1
-        kernel = self.kernel
-        data = {n: ring.peek() for n, ring in enumerate(kernel.shard_rings) if ring.waiting()}
-        spare = rings.by_shard(kernel.spare_ring.peek()) if kernel.spare_ring.waiting() else {}
-        news: dict[int, News] = defaultdict(News)
-        now = boot_ns()
-        self.connections.receive(self._control_events(), news, self._take, now)
-        if due is not None:
-            self._tails(news)
-            self.connections.name_again(news, now, NAMED_A_TICK)
-        reading = Reading(now, self.anchor.ns, final)
-        size = 0
-        for shard in sorted({*data, *spare, *news, *(due or ())}):
-            spans = data.get(shard, []) + spare.get(shard, [])
-            size += sum(map(len, spans))
-            built = self.batches.build(shard, reading, self.totals(shard), news[shard], spans)
-            for batch in built:
+        due = self._due(looked)
+        reading = Reading(looked.boot_ns, self.anchor.ns, looked.final)
+        for shard in sorted({*looked.spans, *looked.news, *due}):
+            news = looked.news.get(shard) or News()
+            spans = self._views(looked, shard)
+            totals = looked.totals[shard]
+            for batch in self.batches.build(shard, reading, totals, news, spans):
                 for dropped, lost in self.spool.put(batch):
-                    self.batches.given_up(dropped, lost)
-        for shard in data:
-            kernel.shard_rings[shard].release()
-        if spare:
-            kernel.spare_ring.release()
-        return size
+                    self._given_up(dropped, lost)
+        self._release(looked.reads)
 
-    def measure_clocks(self) -> None:
-        self.anchor.measured(time.time_ns(), boot_ns())
+    def _due(self, looked: Looked) -> list[int]:
+        if looked.pulse is None:
+            return []
+        self._ticks += 1
+        if self._ticks % ANCHOR_EVERY == 0:
+            self.anchor.measured(time.time_ns(), boot_ns())
+        everyone = looked.final or self._ticks == 1
+        return [n for n, shard in enumerate(self.batches.shards) if everyone or shard.active]
 
-    def totals(self, shard: int) -> ShardTotals:
-        words = self.kernel.shard_rings[shard].words
-        lost = words[layout.LOST : layout.LOST + layout.REASONS].tolist()
-        return ShardTotals(
-            seen_bytes=words[layout.SEEN_BYTES],
-            seen_records=words[layout.SEEN_RECORDS],
-            submitted_bytes=words[layout.SUBMITTED_BYTES],
-            lost=Losses(*lost),
-            connections=words[layout.CONNECTIONS],
-        )
+    def _views(self, looked: Looked, shard: int) -> list[memoryview]:
+        return [
+            self.memory.ring(number).view(span)
+            for number, spans in looked.spans.get(shard, ())
+            for span in spans
+        ]
 
-    def _control_events(self) -> list[bytes]:
-        main, spare = (ring.read() for ring in self.kernel.control_rings)
-        # Identities are unique, so that opens may all go first where two rings mix their order.
-        return sorted(main + spare, key=lambda event: event[0]) if spare else main
-
-    def _take(self, ssl: int, tgid: int) -> tuple[int, Counts] | None:
-        entry = self.kernel.take_connection(ssl, tgid)
-        return (entry.connection, entry.counts) if entry else None
-
-    def _tails(self, news: dict[int, News]) -> None:
-        for connection, shard, counts in self.kernel.take_tails():
-            news[shard].tails += connections.tails(connection, counts)
+    def _release(self, reads: tuple[Read, ...]) -> None:
+        for read in reads:
+            self.memory.ring(read.ring).release(read.freed, read.next)

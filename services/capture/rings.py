@@ -1,4 +1,4 @@
-"""Reading the rings where they lie: spans of whole records as views, nothing copied.
+"""Reading the rings where they lie: spans of whole records, nothing copied.
 
 A Ring is shared memory of ours (bpf/shared.h): records lie back to back in their own size, so what
 is complete leaves as one or two slices, whatever the number of records. A ControlRing is the
@@ -8,9 +8,11 @@ kernel's BPF ring buffer.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from services.capture import layout
+from services.capture.channel import Span
 from services.records import RECORD_LENGTH, RECORD_SIZE
 
 _LOOK = struct.Struct("<IHBB")  # a record's length, shard, direction, flags
@@ -19,28 +21,36 @@ _BUSY, _DISCARD, _LENGTH = 1 << 31, 1 << 30, (1 << 30) - 1
 _RECORD_HEADER = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Whole records, in spans that do not wrap; `freed` has those too that are left out, and ends
+    at the position `next`."""
+
+    kept: list[Span]
+    freed: list[Span]
+    next: int
+
+
 class Ring:
-    """One shard's records, or the spare ring's. `peek` until `release`: the views are the ring."""
+    """One shard's records, or the spare ring's. `look` tells of each once; what was told stays
+    until `release`, which may be called in another process that has the memory too."""
 
     def __init__(self, memory: memoryview, size: int) -> None:
         self.words = memory[: layout.RING_HEADER].cast("Q")
         self._data = memory[layout.RING_HEADER :]
         self.size = size
-        self._zeros = memoryview(bytes(size + layout.RECORD_ROOM))
-        self._held: list[memoryview] = []
-        self._next = 0
-        self._tail = self.words[layout.TAIL]
+        self._zeros = memoryview(bytes(layout.RECORD_ROOM))
+        self._told = self.words[layout.TAIL]
         self._discarded = self.words[layout.DISCARDED]
 
     def waiting(self) -> bool:
-        return bool(self.words[layout.HEAD] != self._tail)
+        return bool(self.words[layout.HEAD] != self._told)
 
     def fill(self) -> int:
-        """Bytes that wait to be read."""
-        return int(self.words[layout.HEAD] - self._tail)
+        """Bytes that were not told of yet."""
+        return int(self.words[layout.HEAD] - self._told)
 
-    def peek(self) -> list[memoryview]:
-        """Whole records, in spans that do not wrap."""
+    def look(self) -> Found:
         words = self.words
         for _ in range(_LOOKS):
             # In this order: nothing is being written where what is written already was all there
@@ -51,35 +61,46 @@ class Ring:
                 break
         else:
             head = self._complete(head)
-        self._held = self._spans(head)
-        if self._held and words[layout.DISCARDED] != self._discarded:
+        freed = self._spans(head)
+        self._told = head
+        if freed and words[layout.DISCARDED] != self._discarded:
             self._discarded = words[layout.DISCARDED]
-            return [kept for span in self._held for kept in without_discarded(span)]
-        return self._held
+            return Found([kept for span in freed for kept in self._kept(span)], freed, head)
+        return Found(freed, freed, head)
 
-    def release(self) -> None:
-        """Frees what `peek` gave. It is wiped: a length of zero marks a record still being
+    def view(self, span: Span) -> memoryview:
+        start, length = span
+        return self._data[start : start + length]
+
+    def release(self, freed: Iterable[Span], following: int) -> None:
+        """Frees what `look` told of. It is wiped: a length of zero marks a record still being
         written, and plaintext is not kept."""
-        for span in self._held:
-            span[:] = self._zeros[: len(span)]
-        self._held = []
-        self.words[layout.TAIL] = self._tail = self._next
+        step = len(self._zeros)
+        for start, length in freed:
+            for at in range(start, start + length, step):
+                end = min(at + step, start + length)
+                self._data[at:end] = self._zeros[: end - at]
+        self.words[layout.TAIL] = following
 
-    def _spans(self, head: int) -> list[memoryview]:
-        self._next = head
-        if head == self._tail:
+    def _spans(self, head: int) -> list[Span]:
+        if head == self._told:
             return []
-        start = self._tail % self.size
-        length = head - self._tail
+        start = self._told % self.size
+        length = head - self._told
         if start + length < self.size:
-            return [self._data[start : start + length]]
+            return [(start, length)]
         over = self.words[layout.WRAP]
-        spans = [self._data[start : self.size + over], self._data[over : head % self.size]]
-        return [span for span in spans if len(span)]
+        spans = [(start, self.size + over - start), (over, head % self.size - over)]
+        return [span for span in spans if span[1] > 0]
+
+    def _kept(self, span: Span) -> Iterator[Span]:
+        for start, end, _, flags in records(self.view(span)):
+            if not flags & layout.FLAG_DISCARDED:
+                yield span[0] + start, end - start
 
     def _complete(self, head: int) -> int:
         """Record by record up to the first that is still being written."""
-        position = self._tail
+        position = self._told
         while position < head:
             (length,) = RECORD_LENGTH.unpack_from(self._data, position % self.size)
             if not length:
@@ -98,12 +119,6 @@ def records(span: memoryview) -> Iterator[tuple[int, int, int, int]]:
         position = end
 
 
-def without_discarded(span: memoryview) -> Iterator[memoryview]:
-    for start, end, _, flags in records(span):
-        if not flags & layout.FLAG_DISCARDED:
-            yield span[start:end]
-
-
 def split(span: memoryview, limit: int) -> Iterator[memoryview]:
     """Pieces of whole records, each at most `limit` bytes (a record is never larger)."""
     if len(span) <= limit:
@@ -118,12 +133,12 @@ def split(span: memoryview, limit: int) -> Iterator[memoryview]:
     yield span[first:last]
 
 
-def by_shard(spans: list[memoryview]) -> dict[int, list[memoryview]]:
+def by_shard(ring: Ring, spans: Iterable[Span]) -> dict[int, list[Span]]:
     """The spare ring's records, which belong to many shards."""
-    found: dict[int, list[memoryview]] = {}
-    for span in spans:
-        for start, end, shard, _ in records(span):
-            found.setdefault(shard, []).append(span[start:end])
+    found: dict[int, list[Span]] = {}
+    for first, length in spans:
+        for start, end, shard, _ in records(ring.view((first, length))):
+            found.setdefault(shard, []).append((first + start, end - start))
     return found
 
 

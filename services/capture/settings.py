@@ -26,3 +26,9 @@ class Settings(SharedSettings, frozen=True, kw_only=True):
     """One shard's ring; 0: its share of half of `ring_mib`. For tests of overload."""
     spare_ring_kib: Annotated[int, Meta(ge=0)] = 0
     """The spare ring; 0: half of `ring_mib`. For tests of overload."""
+    silence_seconds: Annotated[float, Meta(gt=0)] = 5.0
+    """How long the process that holds the probes may say nothing, or not see its own canary."""
+    restarts: Annotated[int, Meta(ge=1)] = 5
+    """After so many failures of it in a row the node is marked degraded."""
+    breaker_seconds: Annotated[float, Meta(gt=0)] = 300.0
+    """How often it is then started all the same."""

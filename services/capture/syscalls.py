@@ -9,6 +9,7 @@ import ctypes
 import fcntl
 import os
 import platform
+import resource
 import signal
 import struct
 
@@ -27,7 +28,7 @@ PERF_FLAG_FD_CLOEXEC = 8
 IOC_ENABLE, IOC_SET_BPF = 0x2400, 0x40042408
 CLONE_NEWNS = 0x00020000
 MS_REC, MS_PRIVATE = 0x4000, 0x40000
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 _LOG_SIZE = 1 << 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -177,6 +178,12 @@ def _open_event(
 
 def die_with_parent() -> None:
     _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+
+
+def harden() -> None:
+    """Plaintext lives in this process: no core file, no dump by others of the same user."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
 
 
 def mount_privately(kind: str, where: str) -> None:

@@ -50,13 +50,31 @@ def test_a_shard_is_active_once_it_had_a_connection() -> None:
     assert [shard.active for shard in made.shards] == [False, True]
 
 
-def test_what_is_acknowledged_is_no_longer_held() -> None:
+def lowest_held(made: Batches) -> int:
+    return decode_raw(made.build(0, NOW, TOTALS, News(), [])[0].data)[0].lowest_held
+
+
+def test_the_lowest_that_is_held_is_the_first_that_the_bus_does_not_have() -> None:
     made = batches()
-    for _ in range(3):
-        made.build(0, NOW, TOTALS, News(), [])
-    assert decode_raw(made.build(0, NOW, TOTALS, News(), [])[0].data)[0].lowest_held == 1
-    made.acknowledged()
-    assert decode_raw(made.build(0, NOW, TOTALS, News(), [])[0].data)[0].lowest_held == 5
+    first, second, third = (made.build(0, NOW, TOTALS, News(), [])[0] for _ in range(3))
+    made.stored(second)
+    assert lowest_held(made) == 1
+    made.stored(first)
+    assert lowest_held(made) == 3
+    made.stored(third)
+    assert lowest_held(made) == 4
+
+
+def test_what_is_stored_is_told_in_bytes_without_what_the_spool_gave_up() -> None:
+    made = batches()
+    span = [memoryview(record(b"x" * 30))]
+    totals = [ShardTotals(submitted_bytes=30 * n) for n in (1, 2, 3)]
+    first, second, third = (made.build(0, NOW, total, News(), span)[0] for total in totals)
+    made.stored(first)
+    made.given_up(second, 30)
+    assert (made.stored_bytes(), made.lost_bytes(), made.are_held()) == (30, 30, True)
+    made.stored(third)
+    assert (made.stored_bytes(), made.are_held()) == (60, False)
 
 
 def test_what_the_spool_gave_up_is_said_from_then_on() -> None:

@@ -20,8 +20,9 @@ def ring_of(kernel: KernelRing) -> Ring:
 
 
 def read(ring: Ring) -> bytes:
-    data = b"".join(ring.peek())
-    ring.release()
+    found = ring.look()
+    data = b"".join(map(ring.view, found.kept))
+    ring.release(found.freed, found.next)
     return data
 
 
@@ -37,9 +38,23 @@ def test_records_come_out_as_one_span_exactly_as_written() -> None:
     written = [record(b"a" * n) for n in (1, 7, 100)]
     assert all(map(kernel.write, written))
     assert ring.fill() == sum(map(len, written))
-    spans = ring.peek()
+    spans = ring.look().kept
     assert len(spans) == 1
-    assert b"".join(spans) == b"".join(written)
+    assert ring.view(spans[0]) == b"".join(written)
+
+
+def test_what_was_told_is_not_told_again_and_keeps_its_room_until_it_is_released() -> None:
+    kernel = KernelRing(SIZE)
+    ring = ring_of(kernel)
+    first, second = record(b"x" * 2000), record(b"y" * 1000)
+    assert kernel.write(first)
+    told = ring.look()
+    assert kernel.write(second)
+    assert not kernel.write(first)
+    later = ring.look()
+    assert [ring.view(span) for found in (told, later) for span in found.kept] == [first, second]
+    ring.release(told.freed, told.next)
+    assert kernel.write(first)
 
 
 def test_a_record_that_crosses_the_end_stays_whole() -> None:
@@ -108,8 +123,11 @@ def test_a_discarded_record_is_left_out() -> None:
 
 def test_spare_records_go_to_their_shards() -> None:
     first, second, third = (record(b"x" * n, shard=n % 2) for n in (1, 2, 3))
-    grouped = rings.by_shard([memoryview(first + second), memoryview(third)])
-    assert {shard: b"".join(found) for shard, found in grouped.items()} == {
+    kernel = KernelRing(SIZE)
+    ring = ring_of(kernel)
+    assert all(map(kernel.write, (first, second, third)))
+    grouped = rings.by_shard(ring, ring.look().kept)
+    assert {shard: b"".join(map(ring.view, found)) for shard, found in grouped.items()} == {
         1: first + third,
         0: second,
     }

@@ -30,9 +30,10 @@ def test_every_record_comes_out_once_in_order(script: list[tuple[str, int]]) -> 
     written, unfinished, out = bytearray(), [], bytearray()
 
     def read() -> None:
-        for span in ring.peek():
-            out.extend(span)
-        ring.release()
+        found = ring.look()
+        for span in found.kept:
+            out.extend(ring.view(span))
+        ring.release(found.freed, found.next)
 
     for number, (step, value) in enumerate(script):
         data = record(bytes([number % 251 + 1]) * value)

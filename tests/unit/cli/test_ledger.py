@@ -38,6 +38,11 @@ def test_an_equation_that_does_not_hold_says_so() -> None:
     assert line.endswith("DOES NOT HOLD")
 
 
+def test_capture_s_bytes_are_not_added_to_parse_s() -> None:
+    capture = ServiceLedger(service="capture", bytes=BytesLedger(seen=20, parsed=20))
+    assert ledger.total_bytes([capture, *PARSE]).seen == 15
+
+
 def test_an_interval_without_capture_is_named() -> None:
     unknown = (UnknownInterval(node="n", from_ns=0, to_ns=2_500_000_000),)
     lines = ledger.ledger_lines(

@@ -1,0 +1,124 @@
+"""What capture's parent and its child say to each other, and how it is framed.
+
+The rings are memory that both have mapped: a look tells where in them records lie, and no byte of
+plaintext goes through the channel.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+from msgspec import Struct
+
+from services.capture.connections import News
+from services.capture.layout import Verdict
+from services.messages import ShardTotals, Target
+
+LENGTH = struct.Struct("<I")
+SPARE = -1  # the spare ring's number; the others are shards
+
+Span = tuple[int, int]  # where in a ring's data it begins, and how long it is
+
+
+class Shape(Struct, frozen=True):
+    """The constants that the object is compiled with; rings are powers of two, in bytes."""
+
+    shards: int
+    shard_ring: int
+    spare_ring: int
+    connections: int
+    salt: int
+    default: Verdict
+
+
+# --- to the child ---------------------------------------------------------------------------------
+
+
+class Begin(Struct, frozen=True, tag=True):
+    """`parent` is never captured; `rings` say how the object is compiled."""
+
+    rings: Shape
+    parent: int
+    pids: tuple[int, ...]
+    exclude_pids: tuple[int, ...]
+    node: str
+
+
+class Follow(Struct, frozen=True, tag=True):
+    """All targets that are to be probed from now on."""
+
+    targets: tuple[Target, ...]
+
+
+class Look(Struct, frozen=True, tag=True):
+    """Read the rings at once; the answer has this number."""
+
+    number: int
+
+
+class Stop(Struct, frozen=True, tag=True):
+    """Detach, read a last time, end."""
+
+
+# --- to the parent --------------------------------------------------------------------------------
+
+
+class Attached(Struct, frozen=True, tag=True):
+    """By targets' keys: what is probed now, and why the others are not."""
+
+    keys: tuple[str, ...]
+    failed: dict[str, str]
+
+
+class Read(Struct, frozen=True, array_like=True):
+    """Of one ring: records end at `next`, and what lies below it is to be freed."""
+
+    ring: int
+    freed: tuple[Span, ...]
+    next: int
+
+
+class Pulse(Struct, frozen=True, array_like=True):
+    """How often the canary was sent and seen, where it can be seen at all."""
+
+    visible: bool
+    sent: int
+    seen: int
+
+
+class Looked(Struct, frozen=True, tag=True):
+    """One round. `spans` are each shard's records by ring, in the order in which they are sent on;
+    `totals` were read before them; `pulse` stands in ticks."""
+
+    boot_ns: int
+    spans: dict[int, tuple[tuple[int, tuple[Span, ...]], ...]]
+    reads: tuple[Read, ...]
+    news: dict[int, News]
+    totals: dict[int, ShardTotals]
+    answers: int = 0
+    pulse: Pulse | None = None
+    final: bool = False
+    live: int = 0  # connections
+    shed: dict[int, int] = {}  # living connections that are shed, by process
+
+
+ToChild = Begin | Follow | Look | Stop
+ToParent = Attached | Looked
+
+_encoder = msgspec.msgpack.Encoder()
+_to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)
+_to_parent: msgspec.msgpack.Decoder[ToParent] = msgspec.msgpack.Decoder(ToParent)
+
+
+def framed(message: ToChild | ToParent) -> bytes:
+    packed = _encoder.encode(message)
+    return LENGTH.pack(len(packed)) + packed
+
+
+def to_child(data: bytes) -> ToChild:
+    return _to_child.decode(data)
+
+
+def to_parent(data: bytes) -> ToParent:
+    return _to_parent.decode(data)

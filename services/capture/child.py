@@ -1,0 +1,67 @@
+"""The process that probes and reads the rings: a child of capture, so that whatever the kernel, bcc
+or a ring does to it, counters, spool and NATS live on.
+
+    python -m services.capture.child HANDOVER TALK      descriptors of two sockets
+
+It begins with what takes longest, and ends with its parent.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+
+import msgspec
+
+from services.capture import channel, processes, syscalls
+from services.capture.channel import Begin
+from services.capture.kernel import Loaded, Loading
+from services.capture.loaded import Kernel
+from services.capture.memory import MAPS
+
+
+def main(handover: socket.socket, talk: socket.socket) -> int:
+    syscalls.die_with_parent()
+    syscalls.harden()
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent says when
+        signal.signal(number, signal.SIG_IGN)
+    begin = _begin(talk)
+    if begin is None or os.getppid() != begin.parent:
+        return 0
+    with handover:
+        try:
+            kernel = _load(begin)
+        except OSError as error:
+            loaded = Loaded(problem=error.strerror or str(error))
+            socket.send_fds(handover, [msgspec.json.encode(loaded)], [])
+            return 1
+        maps = [kernel.maps[name] for name in MAPS]
+        socket.send_fds(handover, [msgspec.json.encode(Loaded(maps=MAPS))], maps)
+    from services.capture.talking import run  # asyncio is imported while bcc compiles
+
+    return run(begin, kernel, talk)
+
+
+def _begin(talk: socket.socket) -> Begin | None:
+    header = talk.recv(channel.LENGTH.size, socket.MSG_WAITALL)
+    if len(header) < channel.LENGTH.size:
+        return None
+    (length,) = channel.LENGTH.unpack(header)
+    message = channel.to_child(talk.recv(length, socket.MSG_WAITALL))
+    return message if isinstance(message, Begin) else None
+
+
+def _load(begin: Begin) -> Kernel:
+    loading = Loading(begin.rings)
+    from services.capture import talking  # noqa: F401  slow to import: bcc compiles meanwhile
+
+    kernel = Kernel(begin.rings, loading.wait())
+    processes.enter(kernel, begin)
+    return kernel
+
+
+if __name__ == "__main__":
+    sockets = [socket.socket(fileno=int(number)) for number in sys.argv[1:3]]
+    sys.exit(main(*sockets))

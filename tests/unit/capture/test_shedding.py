@@ -1,0 +1,128 @@
+"""The controller of the admitted share: the thermostat's table, and answers to an excess."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.capture.shedding import (
+    COOLDOWN,
+    FLOOR,
+    HIGH_SECONDS,
+    LOW_SECONDS,
+    SETTLING,
+    TORN_SECONDS,
+    WHOLE,
+    Average,
+    Backlog,
+    Controller,
+    Sample,
+    backlog_factor,
+    of_class,
+    thermostat,
+)
+
+# Spec facts 2.1.8, row by row; the cap of bytes is a share of WHOLE.
+ROWS = [
+    (16384, False, (60, 10), (60, 30), 8192),
+    (64, False, (90, 10), (90, 30), 64),
+    (4096, False, (10, 10), (10, 30), 8192),
+    (16384, False, (5, 10), (5, 30), 16384),
+    (16384, True, (90, 10), (90, 30), 16384),
+    (4096, True, (5, 10), (5, 30), 4096),
+    (16384, False, (90, 4), (90, 4), 16384),
+    (4096, False, (5, 10), (5, 12), 4096),
+    (8192, False, (40, 10), (40, 30), 8192),
+]
+
+
+@pytest.mark.parametrize(("share", "cooling", "high", "low", "wanted"), ROWS)
+def test_the_thermostat_s_table(
+    share: int, cooling: bool, high: tuple[int, int], low: tuple[int, int], wanted: int
+) -> None:
+    found = thermostat(share, Average(*high), Average(*low), cooling=cooling)
+    assert found == wanted
+
+
+def run(controller: Controller, sample: Sample, seconds: int) -> list[int]:
+    return [controller.second(sample) for _ in range(seconds)]
+
+
+def test_a_lasting_load_halves_the_share_once_a_cooldown_and_never_below_the_floor() -> None:
+    controller = Controller()
+    shares = run(controller, Sample(load=80), 300)
+    assert shares[HIGH_SECONDS - 2] == WHOLE
+    assert shares[HIGH_SECONDS - 1] == WHOLE // 2
+    assert shares[HIGH_SECONDS + COOLDOWN - 1] == WHOLE // 4
+    assert shares[-1] == FLOOR
+
+
+def test_a_lasting_calm_doubles_it_up_to_the_whole() -> None:
+    controller = Controller(share=WHOLE // 4)
+    shares = run(controller, Sample(load=5), 200)
+    assert shares[LOW_SECONDS - 2] == WHOLE // 4
+    assert shares[LOW_SECONDS - 1] == WHOLE // 2
+    assert shares[-1] == WHOLE
+
+
+def test_bytes_beyond_the_rate_are_answered_at_once_in_proportion() -> None:
+    controller = Controller(most=100.0)
+    share = controller.second(Sample(load=1, admitted=400.0))
+    assert share == pytest.approx(WHOLE * 0.9 / 4, rel=0.01)
+
+
+def test_an_answer_has_time_to_show_before_the_next_one() -> None:
+    controller = Controller(most=100.0)
+    shares = run(controller, Sample(load=1, admitted=200.0), SETTLING + 1)
+    assert len(set(shares[:SETTLING])) == 1
+    assert shares[SETTLING] < shares[0]
+
+
+def test_nothing_is_raised_while_the_rate_is_near_its_limit() -> None:
+    controller = Controller(most=100.0, share=WHOLE // 2)
+    assert set(run(controller, Sample(load=1, admitted=70.0), 100)) == {WHOLE // 2}
+
+
+def test_a_backlog_that_grows_is_cut_below_the_pace_at_which_it_is_read() -> None:
+    growing = Backlog(fill=0.5, messages=1000, into=100, out=10)
+    assert backlog_factor(growing) == 0.1
+    assert backlog_factor(Backlog(0.5, 1000, 100, 80)) == pytest.approx(0.56)
+    assert Controller().second(Sample(load=1, backlogs=(growing,))) == int(WHOLE * 0.1)
+
+
+@pytest.mark.parametrize(
+    "backlog",
+    [
+        Backlog(fill=0.01, messages=10_000, into=100, out=0),
+        Backlog(fill=0.5, messages=100, into=100, out=50),
+        Backlog(fill=0.5, messages=1000, into=10, out=20),
+    ],
+    ids=["small", "read soon", "shrinking"],
+)
+def test_a_backlog_that_is_no_danger_changes_nothing(backlog: Backlog) -> None:
+    assert backlog_factor(backlog) == 1.0
+
+
+def test_what_the_rings_refuse_for_a_minute_lowers_the_share() -> None:
+    controller = Controller()
+    sample = Sample(load=30, seen=1000.0, torn=11.0)
+    assert controller.second(sample) == WHOLE // 2
+    fine = Controller()
+    assert run(fine, Sample(load=30, seen=1000.0, torn=9.0), TORN_SECONDS)[-1] == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("share", "own", "priority", "wanted"),
+    [
+        (WHOLE, WHOLE, "normal", WHOLE),
+        (WHOLE // 2, WHOLE, "high", WHOLE),
+        (WHOLE // 8, WHOLE, "high", WHOLE // 2),
+        (WHOLE, WHOLE, "low", WHOLE),
+        (WHOLE // 2, WHOLE, "low", WHOLE // 8),
+        (FLOOR, WHOLE, "low", FLOOR),
+        (WHOLE, WHOLE // 8, "high", WHOLE // 8),
+    ],
+)
+def test_a_class_gets_its_weight_of_the_share_within_its_own(
+    share: int, own: int, priority: str, wanted: int
+) -> None:
+    assert of_class(share, own, priority) == wanted  # type: ignore[arg-type]
