@@ -36,6 +36,7 @@ RECORD = struct.Struct("<IHBBQQQ5I4x")
 RECORD_SIZE = RECORD.size
 RECORD_LENGTH = struct.Struct("<I")
 LOST_MODULUS = 1 << 32
+_BITS = 62  # of a time, an offset or a count: two of them can be added within 64
 MAX_PAYLOAD = 64 * 1024
 
 _ENVELOPE = struct.Struct("<2sBB")
@@ -94,9 +95,23 @@ def decode_raw(data: bytes) -> tuple[RawHead, list[Record]]:
         raise MalformedBatch("the batch ends within its head")
     try:
         head = _decode_head(body[_HEAD_LENGTH.size : end])
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         raise MalformedBatch("the head is no raw head") from None
+    if any(abs(number) >> _BITS for number in _numbers(head)):
+        raise MalformedBatch("the head has a number that nothing counts to")
     return head, list(_records(body[end:]))
+
+
+def _numbers(head: RawHead) -> Iterator[int]:
+    """What is added up or published again: it must stay within 64 bits."""
+    yield from (head.epoch, head.counter, head.lowest_held, head.boot_ns, head.anchor_ns)
+    yield from (head.totals.seen_bytes, head.totals.lost.total())
+    for opened in head.opened:
+        yield opened.first_boot_ns
+    for closed in head.closed:
+        yield from (closed.boot_ns, closed.egress.offset, closed.ingress.offset)
+    for tail in head.tails:
+        yield tail.final.offset
 
 
 def _records(body: memoryview) -> Iterator[Record]:
@@ -113,6 +128,8 @@ def _records(body: memoryview) -> Iterator[Record]:
             raise MalformedBatch("a record ends within its payload")
         if direction > 1:
             raise MalformedBatch("a record has no direction")
+        if (offset | boot_ns) >> _BITS:
+            raise MalformedBatch("a record has a number that nothing counts to")
         yield Record(
             connection, _DIRECTIONS[direction], flags, offset, boot_ns,
             Losses(*lost) if any(lost) else _NOTHING_LOST,
@@ -128,7 +145,7 @@ def decode_frames(data: bytes) -> FrameBatch:
     """Raises MalformedBatch."""
     try:
         return _decode_frames(_open(data, Kind.FRAMES))
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         raise MalformedBatch("the batch holds no frames") from None
 
 

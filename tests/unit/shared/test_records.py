@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from services.messages import (
 )
 from services.records import Kind, MalformedBatch, Record
 
+FAR = Final(offset=1 << 62, lost=Losses())
 HEAD = RawHead(
     node="node-1",
     epoch=7,
@@ -54,14 +56,15 @@ FRAMES = FrameBatch(
 )
 
 u64 = st.integers(0, 2**64 - 1)
+u62 = st.integers(0, 2**62 - 1)
 u32 = st.integers(0, 2**32 - 1)
 any_record = st.builds(
     Record,
     connection=u64,
     direction=st.sampled_from(Direction),
     flags=st.integers(0, 255),
-    offset=u64,
-    boot_ns=u64,
+    offset=u62,
+    boot_ns=u62,
     lost=st.builds(Losses, u32, u32, u32, u32),
     payload=st.binary(max_size=64).map(memoryview),
 )
@@ -121,6 +124,49 @@ def test_mutated_batches_are_read_or_refused_without_a_quote(data: st.DataObject
         except MalformedBatch as error:
             reason = str(error)
         assert "secret" not in reason
+
+
+ABSURD = 1 << 62
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epoch": ABSURD},
+        {"counter": ABSURD},
+        {"lowest_held": -ABSURD},
+        {"boot_ns": ABSURD},
+        {"anchor_ns": -ABSURD},
+        {"totals": ShardTotals(seen_bytes=ABSURD)},
+        {"closed": (Closed(connection=1, boot_ns=1, egress=FAR, ingress=FAR),)},
+        {"tails": (Tail(connection=1, direction=Direction.EGRESS, final=FAR),)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_head_with_a_number_that_nothing_counts_to_is_malformed(
+    change: dict[str, object],
+) -> None:
+    with pytest.raises(MalformedBatch):
+        records.decode_raw(records.encode_raw(msgspec.structs.replace(HEAD, **change), []))
+
+
+@pytest.mark.parametrize("field", ["offset", "boot_ns"])
+def test_a_record_with_a_number_that_nothing_counts_to_is_malformed(field: str) -> None:
+    record = Record(
+        connection=1, direction=Direction.EGRESS, flags=0, offset=0, boot_ns=0,
+        lost=Losses(), payload=memoryview(b"x"),
+    )._replace(**{field: ABSURD})  # fmt: skip
+    with pytest.raises(MalformedBatch):
+        records.decode_raw(records.encode_raw(HEAD, [records.encode_record(record, HEAD.shard)]))
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_bottomless_nesting_is_malformed(kind: Kind) -> None:
+    nested = b"\x81\xa1x" + b"\x91" * 100_000
+    length = len(nested).to_bytes(4, "little") if kind == Kind.RAW else b""
+    read = records.decode_raw if kind == Kind.RAW else records.decode_frames
+    with pytest.raises(MalformedBatch):
+        read(b"PW" + bytes([kind, 1]) + length + nested)
 
 
 def test_representations_show_lengths_not_bytes() -> None:
