@@ -110,9 +110,18 @@ class Simulation:
         deadline = self.loop.time() + SETTLE_WITHIN
         calm = 0
         while calm < CALM:
-            assert self.loop.time() < deadline, "does not settle"
+            assert self.loop.time() < deadline, f"does not settle:\n{self.describe()}"
             self.advance(1.0)
             calm = calm + 1 if all(self._is_settled(kind) for kind in KINDS) else 0
+
+    def describe(self) -> str:
+        return "\n".join(
+            f"{replica.kind} {number} leaving={replica.stopping.is_set()} "
+            f"held={sorted(replica.stage.leases.held)} owned={sorted(replica.service.owned)} "
+            + str({s: (f.position, f.outbox.done()) for s, f in replica.stage.foldings.items()})
+            for number, replica in enumerate(self.replicas)
+            if not replica.bus.dead
+        )
 
     def _is_settled(self, kind: str) -> bool:
         owned = [(s, r) for r in self.living(kind) for s in r.service.owned]
