@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from services.capture import syscalls
@@ -28,9 +30,9 @@ class Probes:
     def attach(self, target: Target, number: int) -> None:
         """Raises KernelError; then nothing of the target is attached."""
         descriptors: list[int] = []
-        path = os.fsencode(target.path)
         try:
-            self._attach_multi(target.sites, path, number, descriptors)
+            with _the_same_file(target) as path:
+                self._attach_multi(target.sites, path, number, descriptors)
         except OSError as error:
             _close(descriptors)
             raise KernelError(f"{target.name}: {error.strerror or error}") from None
@@ -60,6 +62,21 @@ class Probes:
             else:
                 for offset, cookie in places:
                     descriptors += _attach_event(number, path, offset, cookie, flags)
+
+
+@contextmanager
+def _the_same_file(target: Target) -> Iterator[bytes]:
+    """A path to the very file whose code was read: sites of one build, put into another, land in
+    the middle of its instructions and break every process that runs them. A target may be old (the
+    bus keeps it for a day), a library may have been replaced, a pid in its path used again."""
+    descriptor = os.open(target.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status, wanted = os.fstat(descriptor), target.identity
+        if (status.st_size, status.st_mtime_ns) != (wanted.size, wanted.mtime_ns):
+            raise KernelError(f"{target.name}: not the file any more that discovery read")
+        yield b"/proc/self/fd/%d" % descriptor
+    finally:
+        os.close(descriptor)
 
 
 def program_of(site: Site) -> str:
