@@ -5,7 +5,7 @@ Knows sources and shards; the kernel's TLS object pointers stay here and never l
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -24,6 +24,7 @@ class Connection:
     ssl: int
     tgid: int
     named_at: int
+    shed: bool = False  # to whoever reads it is closed, or never was; the kernel still has it
 
 
 @dataclass(slots=True)
@@ -62,16 +63,16 @@ class Connections:
                     source = self._source(tgid, process, target)
                     opened = Opened(
                         connection=connection, source=source, first_boot_ns=boot_ns,
-                        mid_connection=bool(detail),
+                        mid_connection=bool(detail & layout.OPENED_MID_CONNECTION),
                     )  # fmt: skip
-                    self._open(Connection(opened, shard, ssl, tgid, now), news)
+                    shed = bool(detail & layout.OPENED_SHED)
+                    self._open(Connection(opened, shard, ssl, tgid, now, shed), news)
                 case ControlKind.CLOSED:
                     egress, ingress, *lost = layout.COUNTS.unpack(rest)
                     counts = layout.counts(egress, ingress, tuple(lost))
-                    self._forget(connection)
-                    news[shard].closed.append(
-                        closed(connection, boot_ns, counts, layout.CLOSE_REASONS[detail])
-                    )
+                    why = layout.CLOSE_REASONS[detail]
+                    if self._is_news(connection, why):
+                        news[shard].closed.append(closed(connection, boot_ns, counts, why))
                 case ControlKind.EXITED:
                     self._exit(tgid, news, take, now)
 
@@ -80,7 +81,7 @@ class Connections:
         due = now - NAME_AGAIN_NS
         for connection in self._live.values():
             pending = news[connection.shard].opened
-            if connection.named_at <= due and len(pending) < limit:
+            if connection.named_at <= due and len(pending) < limit and not connection.shed:
                 connection.named_at = now
                 pending.append(connection.opened)
 
@@ -94,7 +95,21 @@ class Connections:
     def _open(self, connection: Connection, news: dict[int, News]) -> None:
         self._live[connection.opened.connection] = connection
         self._of_process[connection.tgid].add(connection.opened.connection)
-        news[connection.shard].opened.append(connection.opened)
+        if not connection.shed:
+            news[connection.shard].opened.append(connection.opened)
+
+    def _is_news(self, identity: int, why: str) -> bool:
+        """Of a connection that is shed nobody needs to hear twice that it ended."""
+        connection = self._live.get(identity)
+        if why == "shed" and connection is not None:
+            connection.shed = True
+            return True
+        self._forget(identity)
+        return connection is None or not connection.shed
+
+    def shed(self) -> dict[int, int]:
+        """How many living connections are shed, by process."""
+        return Counter(c.tgid for c in self._live.values() if c.shed)
 
     def _forget(self, identity: int) -> None:
         connection = self._live.pop(identity, None)
@@ -110,7 +125,7 @@ class Connections:
         for identity in self._of_process.pop(tgid, set()):
             connection = self._live.pop(identity)
             entry = take(connection.ssl, tgid)
-            if entry is not None and entry[0] == identity:
+            if entry is not None and entry[0] == identity and not connection.shed:
                 news[connection.shard].closed.append(closed(identity, now, entry[1], "exited"))
 
 

@@ -29,7 +29,7 @@ NEWTASK, EXEC, EXIT = "task/task_newtask", "sched/sched_process_exec", "sched/sc
 TRACEPOINTS = {NEWTASK: "on_newtask", EXEC: "on_exec", EXIT: "on_exit"}
 MAPS = (
     "shard_rings", "spare_rings", "shared", "marks", "control", "control_spare", "connections",
-    "tails", "names", "more",
+    "tails", "names", "classes", "more",
 )  # fmt: skip
 CALLS, CONTROL_PAGES, PIECES, NAMES, TAILS = 32768, 256, 8, 32768, 4096
 MULTI_SINCE, COOKIE_SINCE, OLDEST = (6, 6), (5, 15), (5, 12)

@@ -17,7 +17,7 @@ REASONS = len(KERNEL_LOSS_REASONS)
 RECORD_ROOM = RECORD_SIZE + PIECE
 PAGE = 4096
 RING_HEADER = 2 * PAGE
-FLAG_DISCARDED = 1
+FLAG_DISCARDED, FLAG_CANARY = 1, 2
 
 # Indexes of 64-bit words in struct ring.
 HEAD, COMMITTED, WRAP, DISCARDED = 0, 1, 2, 3
@@ -28,7 +28,10 @@ TAIL = PAGE // 8
 WAITING = 0
 SHARED_COUNTERS = (
     "calls_refused", "connections_refused", "control_refused", "tails_refused",
+    "connections_shed",
 )  # fmt: skip
+CLASSES, WITHHELD = 16, 16
+TAKEN = WITHHELD + CLASSES
 SHARED_SIZE = PAGE
 
 
@@ -36,6 +39,7 @@ class Verdict(IntEnum):
     DEFAULT = 0
     INCLUDE = 1
     EXCLUDE = 2
+    CANARY = 3
 
 
 VERDICT_MASK = 3
@@ -48,17 +52,19 @@ class ControlKind(IntEnum):
     EXITED = 3
 
 
-CLOSE_REASONS = ("freed", "reused")
+CLOSE_REASONS = ("freed", "reused", "shed")
+OPENED_MID_CONNECTION, OPENED_SHED = 1, 2
 
 # u8 kind · u8 detail · u16 shard · u32 tgid · u64 connection · u64 boot_ns · u64 ssl · 56 bytes
 CONTROL = struct.Struct("<BBHIQQQ56s")
 OPENED = struct.Struct("<Q16s")
 COUNTS = struct.Struct("<QQ10I")  # offsets and losses of both directions
 CONNECTION_KEY = struct.Struct("<QII")
-CONNECTION = struct.Struct("<QQQQ10IIBBBxII")
+CONNECTION = struct.Struct("<QQQQ10IIBBBBII")
 TAIL_VALUE = struct.Struct("<QQ10IQ")
 CALL_KEY = struct.Struct("<II")
 NAME_SIZE = 16
+NAME = struct.Struct("<16sQ")  # and its class
 
 
 def ring_stride(size: int) -> int:

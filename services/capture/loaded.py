@@ -8,6 +8,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.capture import kernel, layout, syscalls
@@ -38,7 +39,9 @@ class Kernel:
         self.control_rings = [_control_ring(fd) for fd in self.control_fds]
         self._connections = Map(self.maps["connections"], layout.CONNECTION.size)
         self._tails = Map(self.maps["tails"], layout.TAIL_VALUE.size)
-        self._names = Map(self.maps["names"], layout.NAME_SIZE)
+        self._names = Map(self.maps["names"], layout.NAME.size)
+        self._classes = Map(self.maps["classes"], 8)
+        self._class_of: dict[bytes, int] = {}
         self._events: list[int] = []
         try:
             for program, number in descriptors.tracepoints.items():
@@ -54,8 +57,19 @@ class Kernel:
         syscalls.start_event(event, program)
 
     def name(self, pid: int, comm: str) -> None:
-        value = comm.encode(errors="replace")[: layout.NAME_SIZE - 1]
-        self._names.put(struct.pack("<I", pid), value.ljust(layout.NAME_SIZE, b"\0"))
+        """With the class that its name puts it into; what it executes later, the kernel names."""
+        name = _packed(comm)
+        own = layout.NAME.pack(name, self._class_of.get(name, 0))
+        self._names.put(struct.pack("<I", pid), own)
+
+    def set_classes(self, names: Mapping[str, int]) -> None:
+        """By the names of processes; what has begun keeps its class."""
+        wanted = {_packed(name): number for name, number in names.items()}
+        for name in self._class_of.keys() - wanted.keys():
+            self._classes.delete(name)
+        for name, number in wanted.items():
+            self._classes.put(name, number.to_bytes(8, "little"))
+        self._class_of = wanted
 
     def take_connection(self, ssl: int, tgid: int) -> Entry | None:
         """Removes the entry of a process that has ended."""
@@ -82,6 +96,10 @@ class Kernel:
         for event in self._events:
             os.close(event)
         self._events.clear()
+
+
+def _packed(name: str) -> bytes:
+    return name.encode(errors="replace")[: layout.NAME_SIZE - 1].ljust(layout.NAME_SIZE, b"\0")
 
 
 def _control_ring(fd: int) -> ControlRing:

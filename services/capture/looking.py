@@ -31,6 +31,7 @@ class Looker:
         self.kernel, self.memory = kernel, kernel.memory
         self.connections = Connections(node)
         self.size = 0  # of the last round, in bytes
+        self.canaries: list[bytes] = []  # that came, for whoever sent them
 
     def waiting(self) -> bool:
         ready = any(ring.waiting() for ring in self.memory.shard_rings)
@@ -53,6 +54,7 @@ class Looker:
             answers=answers, pulse=pulse, final=final,
             spans={shard: tuple(found) for shard, found in spans.items()},
             live=len(self.connections),
+            shed=self.connections.shed() if pulse is not None else {},
         )  # fmt: skip
 
     def _totals(self, *, everyone: bool) -> dict[int, ShardTotals]:
@@ -67,6 +69,7 @@ class Looker:
         for shard, ring in enumerate(self.memory.shard_rings):
             if ring.waiting():
                 found = ring.look()
+                self.canaries += found.canaries
                 reads.append(Read(shard, tuple(found.freed), found.next))
                 if found.kept:
                     spans[shard].append((shard, tuple(found.kept)))

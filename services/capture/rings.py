@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.capture import layout
 from services.capture.channel import Span
@@ -24,11 +24,12 @@ _RECORD_HEADER = 8
 @dataclass(frozen=True, slots=True)
 class Found:
     """Whole records, in spans that do not wrap; `freed` has those too that are left out, and ends
-    at the position `next`."""
+    at the position `next`. `canaries` are what the reader's own canary said."""
 
     kept: list[Span]
     freed: list[Span]
     next: int
+    canaries: list[bytes] = field(default_factory=list)
 
 
 class Ring:
@@ -65,7 +66,10 @@ class Ring:
         self._told = head
         if freed and words[layout.DISCARDED] != self._discarded:
             self._discarded = words[layout.DISCARDED]
-            return Found([kept for span in freed for kept in self._kept(span)], freed, head)
+            found = Found([], freed, head)
+            for span in freed:
+                self._sort_out(span, found)
+            return found
         return Found(freed, freed, head)
 
     def view(self, span: Span) -> memoryview:
@@ -93,10 +97,13 @@ class Ring:
         spans = [(start, self.size + over - start), (over, head % self.size - over)]
         return [span for span in spans if span[1] > 0]
 
-    def _kept(self, span: Span) -> Iterator[Span]:
-        for start, end, _, flags in records(self.view(span)):
-            if not flags & layout.FLAG_DISCARDED:
-                yield span[0] + start, end - start
+    def _sort_out(self, span: Span, found: Found) -> None:
+        view = self.view(span)
+        for start, end, _, flags in records(view):
+            if flags & layout.FLAG_CANARY:
+                found.canaries.append(bytes(view[start + RECORD_SIZE : end]))
+            elif not flags & layout.FLAG_DISCARDED:
+                found.kept.append((span[0] + start, end - start))
 
     def _complete(self, head: int) -> int:
         """Record by record up to the first that is still being written."""

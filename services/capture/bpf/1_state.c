@@ -42,8 +42,14 @@ struct parked_key {
     u64 stack;
 };
 
+/* Of a process: its name, and the class of workloads that this puts it into. */
+struct comm {
+    char comm[16];
+};
+
 struct name {
     char comm[16];
+    u64 class;
 };
 
 struct shard_ring {
@@ -73,6 +79,7 @@ BPF_TABLE("hash", struct connection_key, struct connection, connections, CONNECT
 BPF_TABLE("lru_hash", struct connection_key, u64, births, CONNECTIONS);
 BPF_TABLE("hash", u64, struct tail, tails, TAILS);
 BPF_TABLE("lru_hash", u32, struct name, names, NAMES);
+BPF_TABLE("hash", struct comm, u64, classes, CLASSES);
 BPF_PROG_ARRAY(more, 2);
 /* Zeroes to start an entry from, which would else have to lie on the stack. */
 BPF_TABLE("array", u32, struct call, blank_call, 1);
@@ -102,5 +109,7 @@ static __always_inline u8 generation_of(u8 mark) {
 
 static __always_inline int included(u8 mark) {
     u8 verdict = mark & VERDICT_MASK;
-    return (verdict ? verdict : DEFAULT_VERDICT) == VERDICT_INCLUDE;
+    if (!verdict)
+        verdict = DEFAULT_VERDICT;
+    return verdict == VERDICT_INCLUDE || verdict == VERDICT_CANARY;
 }

@@ -18,7 +18,9 @@ static __always_inline void control_is_refused() {
 static __always_inline void fill_opened(struct control *event, struct connection *to, u64 ssl,
                                         u32 tgid) {
     event->kind = CONTROL_OPENED;
-    event->detail = to->mid_connection;
+    event->detail = to->mid_connection ? OPENED_MID_CONNECTION : 0;
+    if (to->state & STATE_SHED)
+        event->detail |= OPENED_SHED;
     event->shard = to->shard;
     event->tgid = tgid;
     event->connection = to->id;
@@ -62,22 +64,23 @@ static __always_inline void fill_closed(struct control *event, struct connection
     __builtin_memcpy(event->lost, of->lost, sizeof(event->lost));
 }
 
-static __always_inline void tell_closed(struct connection *of, u64 ssl, u8 why) {
+static __always_inline int tell_closed(struct connection *of, u64 ssl, u8 why) {
     if (!of->announced)
-        return;
+        return 0;
     struct control *event = control.ringbuf_reserve(sizeof(struct control));
     if (event) {
         fill_closed(event, of, ssl, why);
         control.ringbuf_submit(event, wake_flag());
-        return;
+        return 1;
     }
     event = control_spare.ringbuf_reserve(sizeof(struct control));
     if (event) {
         fill_closed(event, of, ssl, why);
         control_spare.ringbuf_submit(event, wake_flag());
-        return;
+        return 1;
     }
     control_is_refused();
+    return 0;
 }
 
 /* An event that is its kind and a process: the bell, or an exit. */

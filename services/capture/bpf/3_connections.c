@@ -23,6 +23,27 @@ static __always_inline void begin(struct connection *entry, struct connection_ke
     u64 *birth = births.lookup(key);
     entry->mid_connection = !birth || (u8)*birth != entry->generation;
     entry->references = entry->mid_connection ? 0 : *birth / REFERENCE;
+    entry->state = (mark & VERDICT_MASK) == VERDICT_CANARY ? STATE_CANARY : 0;
+    struct name *name = names.lookup(&key->tgid);
+    if (name)
+        entry->state |= name->class << CLASS_SHIFT;
+}
+
+static __always_inline u32 class_of(struct connection *of) {
+    return of->state >> CLASS_SHIFT & (CLASSES - 1);
+}
+
+/* Whether this connection is one of those that are shed now, or already was. The id is a hash. */
+static __always_inline int is_shed(struct connection *of) {
+    if (of->state & STATE_SHED)
+        return 1;
+    struct shared *all = common();
+    u32 class = class_of(of);
+    if (!all || class >= CLASSES || (of->id & (WHOLE - 1)) + all->withheld[class] < WHOLE)
+        return 0;
+    of->state |= STATE_SHED;
+    __sync_fetch_and_add(&all->connections_shed, 1);
+    return 1;
 }
 
 /* Complete before it is seen: two threads may meet at a connection's first bytes. */
@@ -35,7 +56,7 @@ static __always_inline struct connection *make_connection(struct call *call, u8 
     *mark |= MARK_CONNECTED;
     u32 shard = entry->shard;
     struct shard_ring *home = shard_rings.lookup(&shard);
-    if (home)
+    if (home && !(entry->state & STATE_CANARY))
         __sync_fetch_and_add(&home->ring.connections, 1);
     return entry;
 }

@@ -1,7 +1,7 @@
 /* Records into rings: space is taken by compare-and-swap on the ring's head, the payload is copied
  * from the process straight to its place, and the ring's count of written bytes follows. */
 
-enum { REFUSED_FULL = 1, REFUSED_BUSY = 2, REFUSED_NEVER_SEEN = 3 };
+enum { REFUSED_FULL = 1, REFUSED_BUSY = 2, REFUSED_NEVER_SEEN = 3, REFUSED_SHED = 4 };
 
 /* Between the steps the piece's position and size lie in the call's entry, not on the stack. */
 static __always_inline int take_room(struct ring *ring, struct call *call, u64 size) {
@@ -29,12 +29,14 @@ static __always_inline int write_record(struct ring *ring, u8 *place, struct con
     record->shard = of->shard;
     record->direction = direction;
     record->flags = unread ? FLAG_DISCARDED : 0;
+    if (of->state & STATE_CANARY)
+        record->flags |= FLAG_DISCARDED | FLAG_CANARY;
     record->connection = of->id;
     record->offset = call->offset;
     record->boot_ns = call->boot_ns;
     __builtin_memcpy(record->lost, of->lost[direction], sizeof(record->lost));
     record->unused = 0;
-    if (unread)
+    if (record->flags)
         __sync_fetch_and_add(&ring->discarded, 1);
     /* Last: a length that is not zero is what a reader takes for a complete record. */
     asm volatile("" ::: "memory");
@@ -58,11 +60,26 @@ static __always_inline int into_shard(struct shard_ring *to, struct connection *
     return write_record(&to->ring, to->data + at, of, call, direction);
 }
 
+/* The spare ring is where everything goes that has no room elsewhere. The nearer it is to its end,
+ * the more connections are shed, so that those that are left stay whole. */
+static __always_inline int is_crowded(struct spare_ring *ring, struct connection *of) {
+    u64 left = SPARE_RING - (*(volatile u64 *)&ring->ring.head - *(volatile u64 *)&ring->ring.tail);
+    if (left >= SPARE_RING / 4 || (of->id & (WHOLE - 1)) < left * 4 * WHOLE / SPARE_RING)
+        return 0;
+    struct shared *all = common();
+    if (all && !(of->state & STATE_SHED))
+        __sync_fetch_and_add(&all->connections_shed, 1);
+    of->state |= STATE_SHED;
+    return 1;
+}
+
 static __always_inline int into_spare(struct connection *of, struct call *call, u32 direction) {
     u32 zero = 0;
     struct spare_ring *to = spare_rings.lookup(&zero);
     if (!to)
         return REFUSED_BUSY;
+    if (is_crowded(to, of))
+        return REFUSED_SHED;
     int refused = take_room(&to->ring, call, SPARE_RING);
     if (refused)
         return refused;

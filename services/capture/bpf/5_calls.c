@@ -104,9 +104,19 @@ static __always_inline u64 transferred(struct pt_regs *ctx, struct call *call) {
 static __always_inline u32 reason_of(int refused) {
     if (refused == REFUSED_NEVER_SEEN)
         return LOST_SENT_BY_KERNEL;
+    if (refused == REFUSED_SHED)
+        return LOST_SHED;
     if (refused < 0)
         return LOST_UNREADABLE;
     return refused == REFUSED_FULL ? LOST_RING_FULL : LOST_RING_REFUSED;
+}
+
+static __always_inline void submitted(struct ring *home, struct connection *of, u64 bytes) {
+    __sync_fetch_and_add(&home->submitted_bytes, bytes);
+    u32 class = class_of(of);
+    struct shared *all = class ? common() : 0;
+    if (all && class < CLASSES)
+        __sync_fetch_and_add(&all->taken[class], bytes);
 }
 
 /* A piece has its record, or is lost; what is left of the call begins behind it. */
@@ -119,7 +129,7 @@ static __always_inline void delivered(struct connection *of, struct call *call, 
     if (refused)
         lose(&home->ring, of, call, direction, reason_of(refused), call->piece);
     else
-        __sync_fetch_and_add(&home->ring.submitted_bytes, call->piece);
+        submitted(&home->ring, of, call->piece);
     FORGET(call);
     call->buffer += call->piece;
     call->offset += call->piece;
@@ -179,10 +189,13 @@ static __always_inline int not_followed(u64 bytes) {
     return 0;
 }
 
+/* One that is shed is told only so that the reader can count it, and forget it at its end. */
 static __always_inline void announce(struct pt_regs *ctx, struct connection *of,
                                      struct call *call) {
     of->target = (u32)cookie_of(ctx);
     of->announced = tell_opened(of, call->owner.ssl, call->owner.tgid);
+    if (of->announced && of->state & STATE_SHED)
+        of->state |= STATE_TOLD;
 }
 
 static __always_inline void ring_bell() {
@@ -209,6 +222,23 @@ static __always_inline void deliver(struct shard_ring *home, struct connection *
     delivered(of, call, direction, refused);
 }
 
+/* Nothing of it leaves the kernel any more: to whoever reads, the connection ends here. */
+static __always_inline void shed(struct shard_ring *home, struct connection *of,
+                                 struct call *call, u32 direction) {
+    __sync_fetch_and_add(&home->ring.lost[LOST_SHED], call->left);
+    __sync_fetch_and_add(&of->lost[direction & 1][LOST_SHED], (u32)call->left);
+    if (!(of->state & STATE_TOLD) && tell_closed(of, call->owner.ssl, CLOSED_SHED))
+        of->state |= STATE_TOLD;
+}
+
+/* What the reader must see of itself: a record that is in no sum. */
+static __always_inline void sing(struct shard_ring *home, struct connection *of,
+                                 struct call *call, u32 direction) {
+    begin_piece(call);
+    into_shard(home, of, call, direction);
+    call->left = 0;
+}
+
 /* Seen is counted before anything is submitted. */
 static __always_inline int leave(struct pt_regs *ctx, u32 direction) {
     struct call *call = ending(bpf_get_current_pid_tgid(), direction,
@@ -223,11 +253,16 @@ static __always_inline int leave(struct pt_regs *ctx, u32 direction) {
     struct connection *of = find_connection(call);
     if (!of)
         return not_followed(call->left);
-    if (!of->announced)
-        announce(ctx, of, call);
     struct shard_ring *home = shard_rings.lookup(&of->shard);
     if (!home)
         return 0;
+    if (of->state & STATE_CANARY) {
+        sing(home, of, call, direction);
+        return 0;
+    }
+    is_shed(of);
+    if (!of->announced)
+        announce(ctx, of, call);
     if (direction == DIRECTION_INGRESS)
         call->boot_ns = bpf_ktime_get_boot_ns();
     FORGET(call);
@@ -236,6 +271,10 @@ static __always_inline int leave(struct pt_regs *ctx, u32 direction) {
     __sync_fetch_and_add(&home->ring.seen_bytes, call->left);
     __sync_fetch_and_add(&home->ring.seen_records, 1);
     call->offset = __sync_fetch_and_add(&of->offset[direction & 1], call->left);
+    if (of->state & STATE_SHED) {
+        shed(home, of, call, direction);
+        return 0;
+    }
     deliver(home, of, call, direction);
     ring_bell();
     if (call->left)

@@ -35,6 +35,9 @@ int on_exec(void *ctx) {
     u32 tgid = bpf_get_current_pid_tgid() >> 32;
     struct name name = {};
     bpf_get_current_comm(name.comm, sizeof(name.comm));
+    u64 *class = classes.lookup((struct comm *)&name);
+    if (class)
+        name.class = *class;
     names.update(&tgid, &name);
     end_life(tgid, VERDICT_MASK);
     return 0;

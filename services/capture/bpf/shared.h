@@ -31,10 +31,15 @@ struct ring {
 };
 
 #define FLAG_DISCARDED 1
+#define FLAG_CANARY 2
 
-/* A process's byte: what to do with it, and a generation, so that a reused pid is not mistaken. */
-enum { VERDICT_DEFAULT, VERDICT_INCLUDE, VERDICT_EXCLUDE, VERDICT_MASK };
+/* A process's byte: what to do with it, and a generation, so that a reused pid is not mistaken.
+ * What the canary's process says is in the rings, flagged, and in no sum. */
+enum { VERDICT_DEFAULT, VERDICT_INCLUDE, VERDICT_EXCLUDE, VERDICT_CANARY, VERDICT_MASK = 3 };
 enum { MARK_CONNECTED = 4, MARK_GENERATION = 8, GENERATION_MASK = 0xf8 };
+
+#define WHOLE 16384
+#define CLASSES 16
 
 struct shared {
     __u64 waiting; /* the reader sleeps: ring the bell */
@@ -42,15 +47,22 @@ struct shared {
     __u64 connections_refused;
     __u64 control_refused;
     __u64 tails_refused;
-    __u64 reserved[507];
+    __u64 connections_shed;
+    __u64 reserved[10];
+    /* By class of workloads, of WHOLE: connections whose hash is that near its end are shed. */
+    __u64 withheld[CLASSES];
+    __u64 taken[CLASSES]; /* bytes that were submitted; those of the first class are not counted */
+    __u64 unused[464];
 };
 
 enum { CONTROL_BELL, CONTROL_OPENED, CONTROL_CLOSED, CONTROL_EXITED };
-enum { CLOSED_FREED, CLOSED_REUSED };
+enum { CLOSED_FREED, CLOSED_REUSED, CLOSED_SHED };
+/* What an opened connection is besides. */
+enum { OPENED_MID_CONNECTION = 1, OPENED_SHED = 2 };
 
 struct control {
     __u8 kind;
-    __u8 detail; /* opened: mid_connection; closed: why */
+    __u8 detail; /* opened: what it is besides; closed: why */
     __u16 shard;
     __u32 tgid;
     __u64 connection;
@@ -75,6 +87,9 @@ struct connection_key {
     __u32 unused;
 };
 
+/* Once shed a connection stays so; that the reader knows of it is told apart. */
+enum { STATE_SHED = 1, STATE_TOLD = 2, STATE_CANARY = 4, CLASS_SHIFT = 4 };
+
 struct connection {
     __u64 id;
     __u64 first_boot_ns;
@@ -84,7 +99,7 @@ struct connection {
     __u8 mid_connection;
     __u8 announced;
     __u8 generation;
-    __u8 unused;
+    __u8 state; /* STATE_…, and its class above them */
     __u32 references; /* beyond the first: that many frees do not end it */
     __u32 target;
 };

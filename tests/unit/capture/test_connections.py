@@ -65,6 +65,29 @@ def test_a_closing_carries_the_final_counts_of_both_directions() -> None:
     assert len(known) == 0
 
 
+def test_a_connection_that_is_shed_closes_once_and_is_still_taken_at_the_process_s_end() -> None:
+    known, taken = Connections("node"), []
+
+    def take(ssl: int, tgid: int) -> tuple[int, Counts] | None:
+        taken.append(ssl)
+        return 5, COUNTS
+
+    (found,) = receive(known, [opened(5), closed(5, detail=2)])[2].closed
+    assert found.reason == "shed"
+    assert known.shed() == {7: 1}
+    assert not receive(known, [exited(7)], take)[2]
+    assert taken == [0xABC]
+    assert len(known) == 0
+
+
+def test_a_connection_that_is_never_admitted_is_no_news() -> None:
+    known = Connections("node")
+    assert not receive(known, [opened(5, mid=layout.OPENED_SHED)])[2]
+    assert known.shed() == {7: 1}
+    assert not receive(known, [closed(5)])[2]
+    assert len(known) == 0
+
+
 def test_a_reused_object_closes_as_reused() -> None:
     (found,) = receive(Connections("node"), [opened(5), closed(5, detail=1)])[2].closed
     assert found.reason == "reused"

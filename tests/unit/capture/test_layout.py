@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.capture import layout
+from services.capture import layout, shedding
 from services.messages import KERNEL_LOSS_REASONS
 from services.records import MAX_PAYLOAD, RECORD, RECORD_SIZE
 
@@ -29,15 +29,20 @@ int main(void) {
     AT(ring, lost) AT(ring, tail)
     SIZE(shared) AT(shared, waiting) AT(shared, calls_refused)
     AT(shared, connections_refused) AT(shared, control_refused) AT(shared, tails_refused)
+    AT(shared, connections_shed) AT(shared, withheld) AT(shared, taken)
     SIZE(control) AT(control, kind) AT(control, detail) AT(control, shard) AT(control, tgid)
     AT(control, connection) AT(control, boot_ns) AT(control, ssl) AT(control, target)
     AT(control, process) AT(control, offset) AT(control, lost)
     SIZE(connection_key) SIZE(connection) AT(connection, offset) AT(connection, lost)
-    AT(connection, shard) AT(connection, references) AT(connection, target) SIZE(tail) AT(tail, shard)
-    IS(PIECE) IS(FLAG_DISCARDED) IS(VERDICT_MASK) IS(VERDICT_INCLUDE) IS(VERDICT_EXCLUDE)
+    AT(connection, shard) AT(connection, references) AT(connection, target)
+    SIZE(tail) AT(tail, shard)
+    IS(PIECE) IS(FLAG_DISCARDED) IS(FLAG_CANARY) IS(WHOLE) IS(CLASSES) IS(VERDICT_MASK)
+    IS(VERDICT_INCLUDE) IS(VERDICT_EXCLUDE) IS(VERDICT_CANARY) IS(CLOSED_SHED)
+    IS(OPENED_MID_CONNECTION) IS(OPENED_SHED)
     IS(CONTROL_BELL) IS(CONTROL_OPENED) IS(CONTROL_CLOSED) IS(CONTROL_EXITED)
     IS(CLOSED_FREED) IS(CLOSED_REUSED) IS(LOST_REASONS) IS(LOST_RING_FULL) IS(LOST_RING_REFUSED)
-    IS(LOST_UNREADABLE) IS(LOST_SHED) IS(LOST_SENT_BY_KERNEL) IS(DIRECTION_EGRESS) IS(DIRECTION_INGRESS)
+    IS(LOST_UNREADABLE) IS(LOST_SHED) IS(LOST_SENT_BY_KERNEL)
+    IS(DIRECTION_EGRESS) IS(DIRECTION_INGRESS)
     return 0;
 }
 """
@@ -89,6 +94,8 @@ def test_the_shared_page_s_counters_are_in_order(c: dict[str, int]) -> None:
     assert c["shared.waiting"] == 8 * layout.WAITING
     for number, name in enumerate(layout.SHARED_COUNTERS):
         assert c[f"shared.{name}"] == 8 * (number + 1)
+    assert c["shared.withheld"] == 8 * layout.WITHHELD
+    assert c["shared.taken"] == 8 * layout.TAKEN
 
 
 def test_control_events_and_entries_have_their_sizes(c: dict[str, int]) -> None:
@@ -106,10 +113,16 @@ def test_control_events_and_entries_have_their_sizes(c: dict[str, int]) -> None:
 def test_the_constants_agree(c: dict[str, int]) -> None:
     assert c["PIECE"] == layout.PIECE == MAX_PAYLOAD
     assert c["FLAG_DISCARDED"] == layout.FLAG_DISCARDED
+    assert c["FLAG_CANARY"] == layout.FLAG_CANARY
+    assert (c["WHOLE"], c["CLASSES"]) == (shedding.WHOLE, layout.CLASSES)
+    assert (c["OPENED_MID_CONNECTION"], c["OPENED_SHED"]) == (
+        layout.OPENED_MID_CONNECTION,
+        layout.OPENED_SHED,
+    )
     assert c["VERDICT_MASK"] == layout.VERDICT_MASK
     for kind in layout.ControlKind:
         assert c[f"CONTROL_{kind.name}"] == kind
     for number, reason in enumerate(layout.CLOSE_REASONS):
         assert c[f"CLOSED_{reason.upper()}"] == number
-    for verdict in (layout.Verdict.INCLUDE, layout.Verdict.EXCLUDE):
+    for verdict in list(layout.Verdict)[1:]:
         assert c[f"VERDICT_{verdict.name}"] == verdict

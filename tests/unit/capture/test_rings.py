@@ -121,6 +121,18 @@ def test_a_discarded_record_is_left_out() -> None:
     assert read(ring) == kept
 
 
+def test_a_canary_is_told_apart_and_is_no_record() -> None:
+    kernel = KernelRing(SIZE)
+    ring = ring_of(kernel)
+    canary = record(b"marker", flags=layout.FLAG_CANARY | layout.FLAG_DISCARDED)
+    for data in (record(b"kept"), canary):
+        assert kernel.write(data)
+    kernel.set_word(layout.DISCARDED, 1)
+    found = ring.look()
+    assert found.canaries == [b"marker"]
+    assert b"".join(map(ring.view, found.kept)) == record(b"kept")
+
+
 def test_spare_records_go_to_their_shards() -> None:
     first, second, third = (record(b"x" * n, shard=n % 2) for n in (1, 2, 3))
     kernel = KernelRing(SIZE)
