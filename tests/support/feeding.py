@@ -78,9 +78,9 @@ class Feed:
             data = (REQUEST % number)[:20]
             found[shard].append(self.kernels[shard].record(EGRESS, data, connection))
         for shard, batch in enumerate(found):
-            await self._publish(shard, batch)
+            await self.publish(shard, batch)
 
-    async def _publish(self, shard: int, batch: list[Record]) -> None:
+    async def publish(self, shard: int, batch: list[Record]) -> None:
         kernel = self.kernels[shard]
         kernel.now += int(EVERY * 1e9)
         new = {record.connection for record in batch} - self._opened
@@ -90,7 +90,7 @@ class Feed:
         await self.bus.publish(Outgoing(subjects.raw(shard, NODE), data, raw_id(head)))
 
     async def finish(self) -> None:
-        """Ends what is open, and waits until collect has told of all of it."""
+        """Ends what is open; all of it is then stored."""
         await self.step(0)
         await self.bus.flush()
 
