@@ -22,11 +22,11 @@ _MAX_LINE = 256
 _MAX_DIGITS = 18
 
 
-class Fields(Struct, frozen=True):
-    """`length` is that of Content-Length, `coded` says that Transfer-Encoding frames the body, and
-    `chunked` that its last coding is chunked; `anomaly` is what is wrong without being fatal."""
+class Framing(Struct, frozen=True):
+    """What headers say of the message. `length` is that of Content-Length, `coded` says that
+    Transfer-Encoding frames the body, and `chunked` that its last coding is chunked; `anomaly` is
+    what is wrong without being fatal."""
 
-    headers: Headers = ()
     length: int | None = None
     coded: bool = False
     chunked: bool = False
@@ -34,6 +34,11 @@ class Fields(Struct, frozen=True):
     upgrade: str | None = None
     media: str | None = None  # Content-Type
     anomaly: str = ""
+
+
+class Fields(Struct, frozen=True):
+    headers: Headers = ()
+    framing: Framing = Framing()
     size: int = 0  # an upper bound of the headers' size when encoded
 
 
@@ -49,7 +54,8 @@ class StatusLine(Struct, frozen=True):
 
 
 _REMEMBERED: dict[bytes, Fields] = {}
-_HEADERS: dict[bytes, tuple[str, str]] = {}
+_LINES: dict[bytes, tuple[tuple[str, str], int]] = {}
+_FRAMINGS: dict[tuple[tuple[str, str], ...], Framing] = {}
 _TELLING = frozenset({"content-length", "transfer-encoding", "host", "upgrade", "content-type"})
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
@@ -87,13 +93,19 @@ def fields(block: bytes) -> Fields | None:
 
 
 def _parse(block: bytes) -> Fields | None:
-    headers = []
+    headers, telling, size = [], [], 0
     for line in _lines(block):
-        header = _HEADERS.get(line) or _header(line)
-        if header is None:
+        known = _LINES.get(line) or _header(line)
+        if known is None:
             return None
+        header = known[0]
         headers.append(header)
-    return _framing(tuple(headers))
+        size += known[1]
+        if header[0] in _TELLING:
+            telling.append(header)
+    key = tuple(telling)
+    framing = _FRAMINGS.get(key) or _framing(key)
+    return None if framing is None else Fields(tuple(headers), framing, size)
 
 
 def _lines(block: bytes) -> list[bytes]:
@@ -109,33 +121,30 @@ def _lines(block: bytes) -> list[bytes]:
     return unfolded
 
 
-def _header(line: bytes) -> tuple[str, str] | None:
+def _header(line: bytes) -> tuple[tuple[str, str], int] | None:
     name, colon, value = line.partition(b":")
-    name = name.strip(b" \t")
-    if not colon or not name or not _TOKEN.issuperset(name):
-        return None
-    header = name.decode("ascii").lower(), text(value.strip(b" \t\r"))
+    if not name or not colon or not _TOKEN.issuperset(name):
+        name = name.strip(b" \t")
+        if not colon or not name or not _TOKEN.issuperset(name):
+            return None
+    found = (name.decode("ascii").lower(), text(value.strip(b" \t\r"))), 2 * len(line) + 12
     if len(line) <= _MAX_LINE:
-        if len(_HEADERS) >= _MAX_REMEMBERED:
-            _HEADERS.clear()
-        _HEADERS[line] = header
-    return header
+        if len(_LINES) >= _MAX_REMEMBERED:
+            _LINES.clear()
+        _LINES[line] = found
+    return found
 
 
-def _framing(headers: tuple[tuple[str, str], ...]) -> Fields | None:
+def _framing(headers: tuple[tuple[str, str], ...]) -> Framing | None:
     telling: dict[str, list[str]] = {}
-    size = 0
     for name, value in headers:
-        size += 2 * (len(name) + len(value)) + 12
-        if name in _TELLING:
-            telling.setdefault(name, []).append(value)
+        telling.setdefault(name, []).append(value)
     stated = telling.get("content-length", ())
     lengths = {part.strip() for value in stated for part in value.split(",")}
     if len(lengths) > 1 or not all(_is_length(value) for value in lengths):
         return None
     codings = ",".join(telling.get("transfer-encoding", ())).lower()
-    return Fields(
-        headers=headers,
+    found = Framing(
         length=int(lengths.pop()) if lengths else None,
         coded=bool(codings),
         chunked=codings.rpartition(",")[2].strip() == "chunked",
@@ -143,8 +152,12 @@ def _framing(headers: tuple[tuple[str, str], ...]) -> Fields | None:
         upgrade=telling.get("upgrade", ("",))[0].lower() or None,
         media=telling.get("content-type", (None,))[0],
         anomaly=_anomaly(telling),
-        size=size,
     )
+    if sum(len(value) for _, value in headers) <= _MAX_LINE:
+        if len(_FRAMINGS) >= _MAX_REMEMBERED:
+            _FRAMINGS.clear()
+        _FRAMINGS[headers] = found
+    return found
 
 
 def _anomaly(telling: dict[str, list[str]]) -> str:

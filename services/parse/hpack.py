@@ -124,10 +124,14 @@ class _Reader:
         raise _MalformedBlockError
 
     def _literal(self, mask: int) -> Entry:
-        index = self._integer(mask)
+        index = self._block[self._position] & mask
+        if index == mask:
+            index = self._integer(mask)
+        else:
+            self._position += 1
         if index:
             name = self._entry(index)[0]
-            name_size = len(name.encode()) if name is not None else 0
+            name_size = _size(name)
         else:
             raw = self._string()
             name, name_size = text(raw), len(raw)
@@ -149,19 +153,28 @@ class _Reader:
         raise _MalformedBlockError
 
     def _string(self) -> bytes:
-        coded = self._block[self._position] & 0x80
-        length = self._integer(0x7F)
-        start = self._position
+        block, start = self._block, self._position + 1
+        first = block[start - 1]
+        length = first & 0x7F
+        if length == 0x7F:
+            length = self._integer(0x7F)
+            start = self._position
         self._position = end = start + length
-        if end > len(self._block):
+        if end > len(block):
             raise _MalformedBlockError
-        raw = self._block[start:end]
-        if not coded:
+        raw = block[start:end]
+        if first < 0x80:
             return raw
         plain = huffman.decode(raw)
         if plain is None:
             raise _MalformedBlockError
         return plain
+
+
+def _size(name: str | None) -> int:
+    if name is None:
+        return 0
+    return len(name) if name.isascii() else len(name.encode())
 
 
 def _insert(table: Table, entry: Entry) -> None:

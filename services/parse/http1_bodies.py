@@ -18,7 +18,7 @@ _CHUNK_SIZE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?\Z", re.DOTAL
 _MAX_LINE = 4096
 
 
-def begin_body(http: Http1, half: Half, found: fields.Fields, out: Emission) -> None:
+def begin_body(http: Http1, half: Half, found: fields.Framing, out: Emission) -> None:
     """RFC 9112 §6.3: chunked before Content-Length; without both a response ends by the close."""
     if found.chunked:
         half.phase = Phase.CHUNK_SIZE

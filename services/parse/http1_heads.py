@@ -24,7 +24,7 @@ def message(http: Http1, half: Half, head: bytes, out: Emission) -> bool:
     found = fields.fields(rest)
     if found is None:
         return False
-    if found.anomaly:
+    if found.framing.anomaly:
         out.count("anomalies")
     read = _request if half is http.request else _response
     return read(http, first, found, out)
@@ -32,23 +32,24 @@ def message(http: Http1, half: Half, head: bytes, out: Emission) -> bool:
 
 def _request(http: Http1, first: bytes, found: fields.Fields, out: Emission) -> bool:
     line, half = fields.request_line(first), http.request
-    if line is None or (found.coded and not found.chunked):
+    if line is None or (found.framing.coded and not found.framing.chunked):
         return False
     http.exchanges += 1
     half.stream = http.exchanges
-    contents.begin(half, found.media, found.headers, out)
+    contents.begin(half, found.framing.media, found.headers, out)
     _wait_for_response(http, line.method, out)
     scheme, authority = _where(line, found)
     out.emit(
         RequestHead(
             connection=out.connection, time_ns=half.started_ns, stream=half.stream,
             protocol=line.version, direction=half.direction, method=line.method, scheme=scheme,
-            authority=authority, path=line.target, headers=found.headers, anomaly=found.anomaly,
+            authority=authority, path=line.target, headers=found.headers,
+            anomaly=found.framing.anomaly,
         ),
         2 * len(first) + found.size,
     )  # fmt: skip
-    http.turning = half.stream if line.method == "CONNECT" or found.upgrade else 0
-    begin_body(http, half, found, out)
+    http.turning = half.stream if line.method == "CONNECT" or found.framing.upgrade else 0
+    begin_body(http, half, found.framing, out)
     return True
 
 
@@ -62,10 +63,10 @@ def _wait_for_response(http: Http1, method: str, out: Emission) -> None:
 def _where(line: fields.RequestLine, found: fields.Fields) -> tuple[str, str | None]:
     """TLS carried it, so the scheme is https where the target does not say (RFC 9110 §7.1)."""
     if line.target[0] == "/":
-        return "https", found.host
+        return "https", found.framing.host
     if absolute := _ABSOLUTE.match(line.target):
         return absolute[1].lower(), absolute[2]
-    return "https", line.target if line.method == "CONNECT" else found.host
+    return "https", line.target if line.method == "CONNECT" else found.framing.host
 
 
 def _response(http: Http1, first: bytes, found: fields.Fields, out: Emission) -> bool:
@@ -77,7 +78,7 @@ def _response(http: Http1, first: bytes, found: fields.Fields, out: Emission) ->
         http.waiting.append(Waiting(http.exchanges, ""))
     request = http.waiting[0]
     half.stream = request.stream
-    contents.begin(half, found.media, found.headers, out)
+    contents.begin(half, found.framing.media, found.headers, out)
     if 100 <= line.status < 200:
         _interim(http, line.status, found, out)
         return True
@@ -89,7 +90,8 @@ def _response(http: Http1, first: bytes, found: fields.Fields, out: Emission) ->
         ResponseHead(
             connection=out.connection, time_ns=half.started_ns, stream=half.stream,
             protocol=line.version, direction=half.direction, status=line.status,
-            headers=found.headers, anomaly=found.anomaly, upgraded="tunnel" if tunnel else "",
+            headers=found.headers, anomaly=found.framing.anomaly,
+            upgraded="tunnel" if tunnel else "",
         ),
         2 * len(first) + found.size,
     )  # fmt: skip
@@ -98,7 +100,7 @@ def _response(http: Http1, first: bytes, found: fields.Fields, out: Emission) ->
     if tunnel or request.method == "HEAD" or line.status in (204, 304):
         end(http, half, (), out)
     elif request.method:
-        begin_body(http, half, found, out)
+        begin_body(http, half, found.framing, out)
     else:
         _may_have_body(http, half, found, out)
     return True
@@ -106,10 +108,10 @@ def _response(http: Http1, first: bytes, found: fields.Fields, out: Emission) ->
 
 def _may_have_body(http: Http1, half: Half, found: fields.Fields, out: Emission) -> None:
     """Its request was not seen: a HEAD's answer would have none."""
-    if found.length == 0 and not found.coded:
+    if found.framing.length == 0 and not found.framing.coded:
         end(http, half, (), out)
         return
-    begin_body(http, half, found, out)
+    begin_body(http, half, found.framing, out)
     half.after, half.phase = half.phase, Phase.PEEK
 
 
@@ -119,12 +121,12 @@ def _interim(http: Http1, status: int, found: fields.Fields, out: Emission) -> N
         InterimHead(
             connection=out.connection, time_ns=half.started_ns, stream=half.stream,
             status=status, headers=found.headers,
-            upgraded=(found.upgrade or "unknown") if status == 101 else "",
+            upgraded=(found.framing.upgrade or "unknown") if status == 101 else "",
         ),
         found.size,
     )  # fmt: skip
     if status == 101:
         del http.waiting[0]
-        http.left = found.upgrade or "unknown"
+        http.left = found.framing.upgrade or "unknown"
         if http.left != "websocket":  # that ends later
             end(http, half, (), out)

@@ -39,7 +39,19 @@ def _codes() -> dict[tuple[int, int], int]:
 _Node = tuple[int, int]  # bits of an unfinished code: how many, and which
 _ROOT: _Node = (0, 0)
 _SYMBOLS: dict[_Node, int] = {}
-_STEPS: dict[tuple[_Node, int], tuple[_Node, bytes] | None] = {}
+
+
+class _State:
+    """What each next byte gives in this node, and where it leads, as far as bytes were met."""
+
+    __slots__ = ("node", "steps")
+
+    def __init__(self, node: _Node) -> None:
+        self.node = node
+        self.steps: list[tuple[_State, bytes] | None] = [None] * 256
+
+
+_STATES: dict[_Node, _State] = {_ROOT: _State(_ROOT)}
 _REMEMBERED: dict[bytes, bytes] = {}
 
 
@@ -58,25 +70,24 @@ def decode(data: bytes) -> bytes | None:
 
 
 def _decode(data: bytes) -> bytes | None:
-    node, parts = _ROOT, []
+    state, parts = _STATES[_ROOT], []
     for byte in data:
-        key = (node, byte)
-        step = _STEPS.get(key)
+        step = state.steps[byte]
         if step is None:
-            step = _STEPS[key] = _step(node, byte)
+            step = _step(state, byte)
             if step is None:
                 return None
-        node, symbols = step
+        state, symbols = step
         parts.append(symbols)
-    bits, code = node
+    bits, code = state.node
     return b"".join(parts) if bits < 8 and code == (1 << bits) - 1 else None
 
 
-def _step(node: _Node, byte: int) -> tuple[_Node, bytes] | None:
+def _step(state: _State, byte: int) -> tuple[_State, bytes] | None:
     if not _SYMBOLS:
         _SYMBOLS.update(_codes())
     symbols = bytearray()
-    bits, code = node
+    bits, code = state.node
     for shift in range(7, -1, -1):
         bits, code = bits + 1, code << 1 | (byte >> shift & 1)
         symbol = _SYMBOLS.get((bits, code))
@@ -85,4 +96,6 @@ def _step(node: _Node, byte: int) -> tuple[_Node, bytes] | None:
         if symbol is not None:
             symbols.append(symbol)
             bits, code = _ROOT
-    return (bits, code), bytes(symbols)
+    following = _STATES.setdefault((bits, code), _State((bits, code)))
+    found = state.steps[byte] = following, bytes(symbols)
+    return found

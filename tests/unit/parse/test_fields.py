@@ -46,7 +46,7 @@ def test_status_lines(line, expected):
 def test_equal_lengths_are_one_and_different_ones_none():
     same = fields.fields(b"Content-Length: 5\r\ncontent-length: 5, 5\r\n\r\n")
     assert same is not None
-    assert same.length == 5
+    assert same.framing.length == 5
     assert fields.fields(b"Content-Length: 5, 6\r\n\r\n") is None
     assert fields.fields(b"Content-Length:\r\n\r\n") is None
 
