@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from services.capture import layout, reconcile
+from services.capture.canary import Canary
 from services.capture.channel import (
     Attached,
     Begin,
@@ -39,7 +40,7 @@ class Prober:
 
     def __init__(self, begin: Begin, kernel: Kernel, tell: Callable[[ToParent], None]) -> None:
         self._kernel, self._tell = kernel, tell
-        self._looker = Looker(kernel, begin.node)
+        self._looker, self._canary = Looker(kernel, begin.node), Canary()
         self._probes = Probes(kernel)
         self._attached: dict[str, Target] = {}
         self._numbers: dict[str, int] = {}
@@ -122,7 +123,15 @@ class Prober:
         return self._looker.size
 
     def _pulse(self) -> Pulse:
-        return Pulse(visible=False, sent=0, seen=0)
+        """Of the canary; what it says now is heard by the next one."""
+        canary = self._canary
+        canary.hear(self._looker.canaries)
+        self._looker.canaries.clear()
+        visible = canary.is_visible(target.identity for target in self._attached.values())
+        pulse = Pulse(visible, canary.sent, canary.seen)
+        if visible:
+            canary.sing()
+        return pulse
 
     def _busy_pause(self) -> float:
         if self._kernel.memory.fill() > FILLING:

@@ -40,7 +40,7 @@ def enter(kernel: Kernel, begin: Begin) -> None:
                 kernel.memory.set_verdict(pid, verdict)
             known |= found
     kernel.memory.set_verdict(begin.parent, Verdict.EXCLUDE)
-    kernel.memory.set_verdict(os.getpid(), Verdict.EXCLUDE)
+    kernel.memory.set_verdict(os.getpid(), Verdict.CANARY)
 
 
 def descendants(roots: tuple[int, ...]) -> set[int]:

@@ -18,7 +18,7 @@ from services.bus import Incoming, Outgoing
 from services.capture import coverage, layout
 from services.capture import sums as totals
 from services.capture.batches import Batch, Batches
-from services.capture.channel import Attached, Begin, Follow, Look, Looked, ToParent
+from services.capture.channel import Attached, Begin, Follow, Look, Looked, Pulse, ToParent
 from services.capture.delivering import Delivery
 from services.capture.layout import Verdict
 from services.capture.life import Life
@@ -31,6 +31,7 @@ from services.capture.spool import Spool
 from services.capture.sums import Sums
 from services.capture.supervising import Supervisor
 from services.messages import BytesLedger, Coverage, Position, ServiceLedger, Target, Targets
+from services.records import EPOCH_BITS
 from services.runtime import Runtime
 
 log = logging.getLogger("plainwire.capture")
@@ -68,8 +69,21 @@ class Service:
         self._before = Sums()  # of those and of older ones
         self._before_bytes = BytesLedger()  # of the older ones
         self._live = 0
+        self._pulse = Pulse(visible=False, sent=0, seen=0)
+        self._shed: dict[int, int] = {}  # living connections, by process
         self._asked: dict[int, asyncio.Event] = {}
         self._changed = asyncio.Event()
+
+    async def follow_on(self) -> None:
+        """The epoch grows over restarts even where the clock was set back between them."""
+        bus, node = self.runtime.bus, self.settings.node
+        found = await bus.last(subjects.COVERAGE, subjects.coverage(node))
+        try:
+            former = msgspec.json.decode(found.payload, type=Coverage).epoch if found else 0
+        except (msgspec.DecodeError, ValueError):
+            return
+        if not former >> EPOCH_BITS:
+            self.epoch = max(self.epoch, former)
 
     # --- the child's lives ---
 
@@ -107,6 +121,8 @@ class Service:
         self.reader.receive(looked)
         self.delivery.put()
         self._live = looked.live
+        if looked.pulse is not None:
+            self._pulse, self._shed = looked.pulse, looked.shed
         if looked.answers in self._asked:
             self._asked[looked.answers].set()
 
@@ -254,6 +270,9 @@ class Service:
             "restarts": restarts.total,
             "restarts_in_10_minutes": restarts.rate(asyncio.get_running_loop().time()),
             "hangs": self.supervisor.hangs,
+            "canary_visible": int(self._pulse.visible),
+            "canary_sent": self._pulse.sent,
+            "canary_seen": self._pulse.seen,
             **{name: shared[n + 1] for n, name in enumerate(layout.SHARED_COUNTERS)},
             **{name: getattr(self.counters, name) for name in self.counters.__dataclass_fields__},
         }
