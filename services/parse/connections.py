@@ -27,6 +27,7 @@ class Connection(Struct):
     peer: str | None = None
     base: int = 0  # of stream numbers: grows each time that the connection was given up
     last_input: int = 0
+    seen_ns: int = 0  # boot time of its last record, or of its first sight
     closing: Closed | None = None
     gave_up: bool = False  # on bytes that may still come
     number: int = 0  # in the order in which they began, which a table that is read back keeps
@@ -57,6 +58,9 @@ class Table(Struct):
     tombstones: dict[int, Tombstone] = {}
     stuck: dict[int, Stuck] = {}
     pending_bytes: int = 0
+    heavy: dict[int, int] = {}  # what the state of connections takes, where it is much
+    weight: int = 0  # of all of these
+    swept: dict[str, int] = {}  # when each node's idle connections were last looked for
     numbered: int = 0
     touched: set[int] = set()  # whose connection or tombstone has changed since the last snapshot
 
@@ -151,6 +155,7 @@ def _begin(table: Table, opened: Opened, moment: Moment) -> Connection:
         node=moment.node,
         source=opened.source,
         anchor_ns=moment.anchor_ns,
+        seen_ns=moment.boot_ns,
         flows=(Flow(), Flow()),
         dialogue=Undecided(joined=opened.mid_connection),
     )

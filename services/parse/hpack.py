@@ -16,7 +16,7 @@ Field = tuple[str | None, str | None]
 Entry = tuple[str | None, str | None, int]  # with its size by RFC 7541 §4.1
 
 UNKNOWN: Entry = (None, None, 32)
-_MEMORY = 256 * 1024  # of a table, whatever the peers agreed on; beyond it the oldest are unknown
+_MEMORY = 64 * 1024  # of a table, whatever the peers agreed on; beyond it the oldest are unknown
 _DEFAULT_SIZE = 4096
 _MAX_SHIFT = 28  # integers stay below 2**35
 

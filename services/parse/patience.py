@@ -1,17 +1,13 @@
-"""How long a shard waits: for bytes under way, for the request of a response, for idle connections.
+"""How long a shard waits: for bytes under way, for the request of a response.
 
 Time is the watermark of each node's batches, so that a replay waits as long.
 """
 
 from __future__ import annotations
 
-from heapq import nsmallest
-
 from services.parse import dialogue, tracker
 from services.parse.connections import Connection, Moment, Stuck, Table, nexts, waits
 from services.parse.emission import Emission
-
-_EVICT_MORE = 64  # at a time, so that a full table is not searched for each connection
 
 
 def settle(table: Table, moment: Moment, out: Emission) -> None:
@@ -27,21 +23,6 @@ def settle(table: Table, moment: Moment, out: Emission) -> None:
             _settle(table, connection, stuck, moment, out)
     if table.pending_bytes > out.limits.shard_pending:
         _relieve(table, moment, out)
-
-
-def limit(table: Table, moment: Moment, out: Emission) -> None:
-    """Gives up the connections that were idle for longest, beyond the limit."""
-    excess = len(table.connections) - out.limits.connections
-    if excess <= 0:
-        return
-    idle = nsmallest(
-        excess + min(_EVICT_MORE, out.limits.connections // 16),
-        table.connections.values(),
-        key=lambda connection: connection.last_input,
-    )
-    for connection in idle:
-        tracker.end(table, connection, "evicted", moment, out)
-        out.count("connections_evicted")
 
 
 def _relieve(table: Table, moment: Moment, out: Emission) -> None:

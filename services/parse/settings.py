@@ -16,5 +16,10 @@ class Settings(SharedSettings, frozen=True, kw_only=True):
     """Of one header block; a larger one is malformed."""
     connections: Annotated[int, Meta(ge=1)] = 20_000
     """Followed at once in one shard; beyond it the one that was idle for longest is given up."""
+    buffered_mib: Annotated[int, Meta(ge=1)] = 128
+    """What one shard keeps of connections in hand (messages, header tables, compression); beyond it
+    the one that was idle for longest is given up."""
+    idle_minutes: Annotated[int, Meta(ge=1)] = 60
+    """A connection without a byte for this long is forgotten."""
     pending_mib: Annotated[int, Meta(ge=1)] = 64
     """Bytes of one shard that wait behind bytes still under way."""

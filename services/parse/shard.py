@@ -25,7 +25,7 @@ from services.messages import (
     UnknownInterval,
     raw_id,
 )
-from services.parse import connections, patience, tracker
+from services.parse import connections, patience, room, tracker
 from services.parse.connections import Moment, Table
 from services.parse.emission import Emission, add_counts
 from services.parse.limits import Limits
@@ -218,7 +218,7 @@ def _fold(
     _read(state, head, records, moment, out)
     if head.final:
         _end_connections(state, head.node, moment, out)
-    patience.limit(state.table, moment, out)
+    room.limit(state.table, {record.connection for record in records}, moment, out)
     out.flush()
     out.emit(
         TickFrame(
@@ -259,7 +259,7 @@ def _read(
         if connection is None:
             out.count("late_bytes", len(record.payload))
             continue
-        connection.last_input = inputs
+        connection.last_input, connection.seen_ns = inputs, record.boot_ns
         table.touched.add(record.connection)
         out.connection = record.connection
         out.time_ns = record.boot_ns + connection.anchor_ns

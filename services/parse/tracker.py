@@ -13,7 +13,7 @@ from services.parse.emission import Emission
 from services.parse.reassembly import Hole, Segment
 from services.records import Record
 
-_ORDERLY = frozenset({"freed", "exited", "reused"})
+_ORDERLY = frozenset({"freed", "reused"})  # a process that exits may have been killed
 
 
 def receive(table: Table, connection: Connection, record: Record, out: Emission) -> None:

@@ -482,3 +482,41 @@ def test_a_shard_gives_up_a_connection_that_closes_when_too_much_waits():
     frames = kernel.batch(kernel.record(EGRESS, b"y" * 100), closed=(kernel.closed(),))
     assert names(frames) == ["Gap", "Opaque", "Close"]
     assert_exact(kernel.state)
+
+
+def test_connections_that_take_too_much_give_way_idlest_first():
+    limits = Limits(shard_buffered=100_000)
+    kernel = Kernel(ShardState(shard=0, limits=limits))
+    for number in range(1, 4):
+        kernel.batch(
+            kernel.record(EGRESS, b"GET / HTTP/1.1\r\nx: " + b"a" * 45_000, number),
+            opened=(kernel.opened(number),),
+        )
+    assert list(kernel.state.table.connections) == [2, 3]
+    assert kernel.state.counters["connections_lightened"] == 1
+    assert kernel.state.table.weight <= 100_000
+    assert_exact(kernel.state)
+
+
+def test_a_connection_that_takes_too_much_by_itself_gives_way():
+    kernel = Kernel(ShardState(shard=0, limits=Limits(buffered=10_000)))
+    kernel.batch(
+        kernel.record(EGRESS, b"GET /" + b"a" * 11_000), opened=(kernel.opened(),)
+    )  # fmt: skip
+    assert kernel.state.counters["connections_too_heavy"] == 1
+    assert not kernel.state.table.connections
+    assert kernel.state.table.weight == 0
+
+
+def test_a_connection_without_a_byte_for_long_is_forgotten_and_found_again():
+    kernel = Kernel(ShardState(shard=0, limits=Limits(idle_ns=300 * 10**9)))
+    get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    kernel.batch(kernel.record(EGRESS, get), opened=(kernel.opened(),))
+    kernel.tick(200)
+    assert kernel.state.table.connections
+    kernel.tick(200)
+    assert not kernel.state.table.connections
+    assert kernel.state.counters["connections_expired"] == 1
+    frames = kernel.batch(kernel.record(EGRESS, get))
+    assert [frame.path for frame in frames if isinstance(frame, RequestHead)] == ["/"]
+    assert_exact(kernel.state)
