@@ -117,6 +117,7 @@ class Target(Struct, frozen=True, kw_only=True, omit_defaults=True):
     family: Literal["openssl"]
     library: str  # "openssl 3.0.19"
     sites: tuple[Site, ...]
+    omitted: tuple[tuple[str, str], ...] = ()  # (function, why no site of it is safe)
 
 
 class TlsProcess(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -26,12 +26,11 @@ _info = InstructionInfoFactory()
 
 MAX_INSTRUCTIONS = 16_384
 
-ARGUMENTS = (Register.RDI, Register.RSI, Register.RDX, Register.RCX)
+ARGUMENTS = (Register.RDI, Register.RSI, Register.RDX, Register.RCX, Register.R8)
 CALLER_SAVED = frozenset(
     {
         *ARGUMENTS,
         Register.RAX,
-        Register.R8,
         Register.R9,
         Register.R10,
         Register.R11,

@@ -23,7 +23,8 @@ Key = tuple[int, int, int, int]
 class Files:
     """Findings by (device, inode, size, mtime): a scan that meets known files costs a stat each."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, uretprobes: bool = True) -> None:
+        self._uretprobes = uretprobes
         self._found: dict[Key, Finding] = {}
         self.resolved = 0
 
@@ -47,7 +48,7 @@ class Files:
 
     def _resolve(self, path: str) -> Finding | None:
         with opened(path) as (read, status):
-            finding = _finding(read, status, os.path.dirname(path))
+            finding = _finding(read, status, os.path.dirname(path), uretprobes=self._uretprobes)
         while len(self._found) >= MAX_CACHED:
             self._found.pop(next(iter(self._found)))
         self._found[_key(status)] = finding
@@ -59,20 +60,29 @@ def _key(status: os.stat_result) -> Key:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _finding(read: Read, status: os.stat_result, directory: str) -> Finding:
+def _finding(
+    read: Read, status: os.stat_result, directory: str, *, uretprobes: bool = True
+) -> Finding:
     key = _key(status)
     try:
         file = elf.parse(read)
         identity = _identity(key, elf.build_id(file))
-        chosen = sites.choose(FileImage(file, calls.NAMES))
+        chosen = sites.choose(FileImage(file, calls.NAMES), uretprobes=uretprobes)
     except MalformedElf as problem:
         return Finding(identity=_identity(key, ""), reason=f"malformed ELF file: {problem}")
     return Finding(
         identity=identity,
         library=_library(file, directory),
-        sites=chosen,
-        reason="" if chosen else "no symbols SSL_read and SSL_write in it",
+        sites=chosen.sites,
+        omitted=chosen.omitted,
+        reason="" if chosen.sites else _why_not(chosen),
     )
+
+
+def _why_not(chosen: sites.Choice) -> str:
+    for function, reason in chosen.omitted:
+        return f"{function} can't be probed: {reason}"
+    return "no symbols SSL_read and SSL_write in it"
 
 
 def _identity(key: Key, build_id: str) -> FileIdentity:

@@ -9,6 +9,8 @@ not understand is unproven, never assumed.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from iced_x86 import ConditionCode, FlowControl, Instruction, OpKind, Register, RegisterExt
 from msgspec import Struct
 
@@ -24,7 +26,7 @@ from services.discovery.abstraction import (
 from services.discovery.disassembly import ARGUMENTS, Body, Leave, Listing, sweep
 
 MAX_STEPS = 4096
-_TLS, _BUFFER, _SIZE, _POINTER = (Value(Kind.ARGUMENT, n) for n in range(4))
+_TLS, _BUFFER, _SIZE = (Value(Kind.ARGUMENT, n) for n in range(3))
 
 
 class Walk(Struct):
@@ -37,15 +39,23 @@ class Walk(Struct):
         return Walk(self.path.fork(ip), self.called)
 
 
+class Pointers(NamedTuple):
+    """Which argument is the length pointer: of the wrapper, None where it returns the length, and
+    of what it calls."""
+
+    own: int | None
+    internal: int
+
+
 class Wrapper(Struct):
     listing: Listing
     internal: int
-    pointer_passed: bool  # the wrapper's fourth argument is the length pointer (SSL_read_ex)
+    pointers: Pointers
 
 
-def prove(body: Body, internal: int, *, pointer_passed: bool) -> None:
+def prove(body: Body, internal: int, pointers: Pointers) -> None:
     """Raises `Unproven` with the reason where `body` isn't proven to hand its call on."""
-    wrapper = Wrapper(sweep(body), internal, pointer_passed)
+    wrapper = Wrapper(sweep(body), internal, pointers)
     registers = {r: Value(Kind.ARGUMENT, n) for n, r in enumerate(ARGUMENTS)}
     registers[Register.RSP] = Value(Kind.STACK, 0)
     walks, handed_on = [Walk(Path(body.address, registers, {}))], False
@@ -104,19 +114,21 @@ def _is_conditional_move(i: Instruction) -> bool:
 def _hand_on(wrapper: Wrapper, walk: Walk) -> None:
     if walk.called:
         raise Unproven("it calls the internal function twice")
-    tls, buffer, size, pointer = (walk.path.get(register) for register in ARGUMENTS)
+    tls, buffer, size = (walk.path.get(register) for register in ARGUMENTS[:3])
+    pointer = walk.path.get(ARGUMENTS[wrapper.pointers.internal])
+    own = wrapper.pointers.own
     if (tls, buffer) != (_TLS, _BUFFER):
         raise Unproven("it doesn't pass its object and buffer on")
     if size not in (_SIZE, Value(Kind.LOW, _SIZE.number)):
         raise Unproven("it doesn't pass its size on")
-    if wrapper.pointer_passed and pointer != _POINTER:
+    if own is not None and pointer != Value(Kind.ARGUMENT, own):
         raise Unproven("it doesn't pass its length pointer on")
-    if not wrapper.pointer_passed and pointer.kind is not Kind.STACK:
+    if own is None and pointer.kind is not Kind.STACK:
         raise Unproven("it doesn't pass a place for the length")
     walk.called = True
     walk.path.call()
     walk.path.set(Register.RAX, RESULT)
-    if not wrapper.pointer_passed:
+    if own is None:
         walk.path.memory[pointer.number] = LENGTH
 
 
@@ -125,6 +137,6 @@ def _check_result(wrapper: Wrapper, walk: Walk) -> None:
     failure = result.kind is Kind.CONSTANT and not 0 < result.number % (1 << 32) < 1 << 31
     if not walk.called and not failure:
         raise Unproven("it can succeed without the internal function")
-    given_back = result == RESULT or (result == LENGTH and not wrapper.pointer_passed)
+    given_back = result == RESULT or (result == LENGTH and wrapper.pointers.own is None)
     if walk.called and not (given_back or failure):
         raise Unproven("it doesn't give the internal function's result back")

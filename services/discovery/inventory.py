@@ -19,6 +19,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     identity: FileIdentity
     library: str = ""
     sites: tuple[Site, ...] = ()
+    omitted: tuple[tuple[str, str], ...] = ()
     reason: str = ""  # why there are no sites
 
 
@@ -91,6 +92,7 @@ def _target(reach: Reach) -> Target:
         family="openssl",
         library=reach.finding.library,
         sites=reach.finding.sites,
+        omitted=reach.finding.omitted,
     )
 
 

@@ -96,10 +96,8 @@ def emulated_exit(listing: Listing) -> Place | str:
     if start not in listing.steps:
         return "its instructions can't be read"
     live = listing.reachable(start)
-    ways_out = {way for ip in live for way in listing.steps[ip].leaves}
-    if ways_out != {Leave.RETURN}:
-        others = sorted(way.value for way in ways_out - {Leave.RETURN})
-        return f"it leaves by {others[0]}" if others else "it never returns"
+    if refusal := _other_ways(listing, live):
+        return refusal
     returns = {ip for ip in live if listing.steps[ip].leaves}
     frames = _frames(listing, live)
     for ip in _final(listing, live, returns)[:MAX_CANDIDATES]:
@@ -107,6 +105,29 @@ def emulated_exit(listing: Listing) -> Place | str:
         if frame is not None and _always_passed(listing, ip, returns):
             return Place(ip, frame, emulated=True)
     return "no emulated instruction has the result and lies on every path to a RET"
+
+
+def returns(listing: Listing) -> tuple[int, ...] | str:
+    """The addresses of all RETs, or why these are not all ways out, each as it was entered."""
+    start = listing.body.address
+    if start not in listing.steps:
+        return "its instructions can't be read"
+    live = listing.reachable(start)
+    if refusal := _other_ways(listing, live):
+        return refusal
+    found = tuple(sorted(ip for ip in live if listing.steps[ip].leaves))
+    frames = _frames(listing, live)
+    if any(frames[ip] not in (0, None) for ip in found):
+        return "its stack pointer can't be followed"
+    return found
+
+
+def _other_ways(listing: Listing, live: set[int]) -> str:
+    ways_out = {way for ip in live for way in listing.steps[ip].leaves}
+    if ways_out == {Leave.RETURN}:
+        return ""
+    others = sorted(way.value for way in ways_out - {Leave.RETURN})
+    return f"it leaves by {others[0]}" if others else "it never returns"
 
 
 def _final(listing: Listing, live: set[int], returns: set[int]) -> list[int]:

@@ -7,6 +7,7 @@ a reader that came late or a message that expired heals by itself.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ import msgspec
 
 from services import subjects
 from services.bus import Outgoing
-from services.discovery import inventory
+from services.discovery import inventory, kernels
 from services.discovery.files import Files
 from services.discovery.processes import Scan, standing
 from services.discovery.settings import Settings
@@ -30,12 +31,18 @@ PAUSE = 0.05  # seconds at least between two scans, however many sightings come
 class Discovery:
     settings: Settings
     max_payload: int
-    files: Files = field(default_factory=Files)
     counters: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.files = Files(uretprobes=self._uretprobes())
         self._scan = Scan(self.files)
         self._system = SystemLibraries()
+
+    def _uretprobes(self) -> bool:
+        allowed = self.settings.uretprobes
+        return allowed == "always" or (
+            allowed == "auto" and kernels.uretprobes_are_safe(os.uname().release)
+        )
 
     def look(self) -> Targets:
         """Blocking: the node's state now."""

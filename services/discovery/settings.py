@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -13,3 +13,4 @@ class Settings(SharedSettings, frozen=True, kw_only=True):
     interval: Annotated[float, Meta(ge=0.1, le=3600)] = 2.0  # seconds between two scans
     files: tuple[str, ...] = ()  # targets besides what processes map: executables or libraries
     system_libraries: bool = True  # the host's own libssl is a target before anybody uses it
+    uretprobes: Literal["auto", "always", "never"] = "auto"  # auto: not where the kernel's kill

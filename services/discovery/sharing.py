@@ -1,4 +1,5 @@
-"""The internal function that all calls of a family provably hand theirs on to, if there is one.
+"""The code that the calls of a family provably share: a call that all of another's go through, and
+the internal function that all hand theirs on to, if there is one.
 
 Two traps inside it serve the whole family, and its first instruction is mostly a `push`, which the
 kernel emulates.
@@ -13,9 +14,11 @@ from msgspec import Struct
 
 from services.discovery import forwarding
 from services.discovery.abstraction import Unproven
-from services.discovery.calls import Family
+from services.discovery.calls import POINTERS, Call, Family
 from services.discovery.disassembly import Body, sweep
 from services.discovery.elf import X86_64
+from services.discovery.forwarding import Pointers
+from services.messages import Abi
 
 MAX_CANDIDATES = 16
 
@@ -37,37 +40,66 @@ class Image(Protocol):
     def offset(self, address: int) -> int: ...
 
 
-class Wrapper(Struct, frozen=True):
+class Member(Struct, frozen=True):
+    """A call of a family, as this file has it."""
+
+    call: Call
     body: Body
-    pointer_passed: bool
 
 
-def internal(image: Image, family: Family) -> Body | str:
-    """The shared function, or why there is none; an empty reason where none was to be expected."""
-    wrappers = [
-        Wrapper(body, call.abi == "length_pointer")
+class Internal(Struct, frozen=True):
+    body: Body
+    abi: Abi
+
+
+def members(image: Image, family: Family) -> list[Member]:
+    """The family's calls that the file has and that don't provably go through another of them."""
+    found = [
+        Member(call, body)
         for call in family.calls
         if (body := image.named(call.function)) is not None
     ]
-    if image.machine != X86_64 or len(wrappers) < len(family.calls):
+    if image.machine != X86_64:
+        return found
+    return [member for member in found if not _goes_through(member, found)]
+
+
+def _goes_through(member: Member, others: list[Member]) -> bool:
+    """SSL_write_ex of OpenSSL 3.3 and later is a jump into SSL_write_ex2."""
+    return any(
+        not _refusal([member], other.body.address, other.call.abi)
+        for other in others
+        if other is not member and other.call.abi in POINTERS
+    )
+
+
+def internal(image: Image, family: Family, found: list[Member]) -> Internal | str:
+    """The shared function, or why there is none; an empty reason where none was to be expected."""
+    present = {call.function for call in family.calls if image.named(call.function) is not None}
+    if image.machine != X86_64 or not found:
+        return ""
+    if any(call.always and call.function not in present for call in family.calls):
         return ""
     strangers = [body for name in family.strangers if (body := image.named(name)) is not None]
-    shared = set.intersection(*(_called(wrapper.body) for wrapper in wrappers))
+    shared = set.intersection(*(_called(member.body) for member in found))
     shared -= set().union(*(_called(body) for body in strangers))
     reason = "the calls share none"
     for target in sorted(shared)[:MAX_CANDIDATES]:
-        reason = _refusal(wrappers, target)
-        if not reason:
-            return image.begins_at(target) or "what they share is not known to begin a function"
+        for abi in POINTERS:
+            reason = _refusal(found, target, abi)
+            if not reason:
+                body = image.begins_at(target)
+                return Internal(body, abi) if body else "what they share begins no known function"
     return reason
 
 
-def _refusal(wrappers: list[Wrapper], target: int) -> str:
-    for wrapper in wrappers:
+def _refusal(found: list[Member], target: int, abi: Abi) -> str:
+    for member in found:
+        pointers = Pointers(POINTERS.get(member.call.abi), POINTERS[abi])
         try:
-            forwarding.prove(wrapper.body, target, pointer_passed=wrapper.pointer_passed)
+            forwarding.prove(member.body, target, pointers)
         except Unproven as reason:
-            return f"{wrapper.body.name}: {reason}"
+            return f"{member.body.name}: {reason}"
     return ""
 
 

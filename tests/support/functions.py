@@ -1,7 +1,8 @@
 """Real function bodies as test data: what the choice of probe sites asks of a file, recorded.
 
 `python -m tests.support.functions LIBRARY TITLE LICENSE > tests/corpus/functions/NAME.json` records
-the functions of a library on this machine; `load` gives them back as an image of that file.
+the functions of a library on this machine, or those whose names follow; `load` gives them back as
+an image of that file.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ class RecordedImage:
 
     def named(self, function: str) -> Body | None:
         return self._named.get(function)
+
+    def bodies(self) -> list[Body]:
+        return list(self._named.values())
 
     def begins_at(self, address: int) -> Body | None:
         return next((b for b in self._parts if b.address == address), None)
@@ -79,11 +83,14 @@ class _Recorder:
         return body
 
 
-def _record(path: str, title: str, license_name: str) -> dict[str, object]:
+def _record(path: str, title: str, license_name: str, *names: str) -> dict[str, object]:
     data = Path(path).read_bytes()
     file = elf.parse(lambda offset, size: data[offset : offset + size])
-    recorder = _Recorder(FileImage(file, calls.NAMES))
-    sites.choose(recorder)
+    recorder = _Recorder(FileImage(file, frozenset(names) or calls.NAMES))
+    for uretprobes in (True, False):
+        sites.choose(recorder, uretprobes=uretprobes)
+    for name in names:
+        recorder.named(name)
     return {
         "library": title,
         "license": license_name,
@@ -99,5 +106,5 @@ def _row(body: Body) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    json.dump(_record(*sys.argv[1:4]), sys.stdout, indent=1)
+    json.dump(_record(*sys.argv[1:]), sys.stdout, indent=1)
     sys.stdout.write("\n")

@@ -7,6 +7,7 @@ import pytest
 from services.discovery import forwarding
 from services.discovery.abstraction import Unproven
 from services.discovery.disassembly import Body
+from services.discovery.forwarding import Pointers
 from tests.support.functions import load
 
 START, INTERNAL = 0x1000, 0x2000
@@ -15,6 +16,7 @@ SUB_RSP_18, ADD_RSP_18, RET = "4883ec18", "4883c418", "c3"
 MOVSXD_SIZE, SLOT_IN_RCX = "4863d2", "488d4c2408"  # movsxd rdx, edx · lea rcx, [rsp+8]
 TEST_EAX, LENGTH_IF_POSITIVE = "85c0", "0f4f442408"  # cmovg eax, [rsp+8]
 CALL, JUMP = "call", "jmp"
+PLAIN, EXTENDED = Pointers(None, 3), Pointers(3, 3)  # SSL_read's form, and SSL_read_ex's
 
 
 def body(*code: str) -> Body:
@@ -30,9 +32,9 @@ def body(*code: str) -> Body:
     return Body("wrapper", START, machine_code)
 
 
-def refusal(*code: str, pointer_passed: bool) -> str:
+def refusal(*code: str, pointers: Pointers) -> str:
     with pytest.raises(Unproven) as caught:
-        forwarding.prove(body(*code), INTERNAL, pointer_passed=pointer_passed)
+        forwarding.prove(body(*code), INTERNAL, pointers)
     return str(caught.value)
 
 
@@ -50,7 +52,7 @@ def refusal(*code: str, pointer_passed: bool) -> str:
     ],
 )
 def test_a_wrapper_with_the_callers_pointer_is_proven(code: tuple[str, ...]) -> None:
-    forwarding.prove(body(*code), INTERNAL, pointer_passed=True)
+    forwarding.prove(body(*code), INTERNAL, EXTENDED)
 
 
 def test_a_wrapper_with_a_pointer_of_its_own_is_proven() -> None:
@@ -64,7 +66,7 @@ def test_a_wrapper_with_a_pointer_of_its_own_is_proven() -> None:
         ADD_RSP_18,
         RET,
     )
-    forwarding.prove(body(*code), INTERNAL, pointer_passed=False)
+    forwarding.prove(body(*code), INTERNAL, PLAIN)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_a_wrapper_with_a_pointer_of_its_own_is_proven() -> None:
     ],
 )
 def test_a_wrapper_is_refused_with_the_reason(code: tuple[str, ...], reason: str) -> None:
-    found = refusal(*code, pointer_passed=True)
+    found = refusal(*code, pointers=EXTENDED)
     assert reason in found
 
 
@@ -109,17 +111,32 @@ def test_a_wrapper_is_refused_with_the_reason(code: tuple[str, ...], reason: str
     ],
 )
 def test_a_wrapper_with_a_pointer_of_its_own_is_refused(code: tuple[str, ...], reason: str) -> None:
-    assert reason in refusal(*code, pointer_passed=False)
+    assert reason in refusal(*code, pointers=PLAIN)
 
 
 def test_a_conditional_move_is_both_of_its_outcomes() -> None:
     code = (CALL, "b901000000", TEST_EAX, "0f48c1", RET)  # cmovs eax, ecx: 1 for a failure
-    assert "result back" in refusal(*code, pointer_passed=True)
+    assert "result back" in refusal(*code, pointers=EXTENDED)
 
 
 def test_hostile_loops_end() -> None:
     forks = "7500" * 40 + "ebae"  # 2**40 ways through
-    assert "too many paths" in refusal(forks, pointer_passed=True)
+    assert "too many paths" in refusal(forks, pointers=EXTENDED)
+
+
+FLAGS_THEN_POINTER = ("4989c8", "31c9")  # mov r8, rcx · xor ecx, ecx
+
+
+def test_a_pointer_may_be_passed_on_in_another_place() -> None:
+    """SSL_write_ex of OpenSSL 3.3 and later: flags come before the pointer."""
+    forwarding.prove(body(*FLAGS_THEN_POINTER, JUMP), INTERNAL, Pointers(3, 4))
+    assert "length pointer" in refusal(*FLAGS_THEN_POINTER, JUMP, pointers=EXTENDED)
+
+
+def test_a_slot_for_the_length_may_be_the_fifth_argument() -> None:
+    slot = "4c8d442408"  # lea r8, [rsp+8]
+    code = (SUB_RSP_18, slot, CALL, TEST_EAX, LENGTH_IF_POSITIVE, ADD_RSP_18, RET)
+    forwarding.prove(body(*code), INTERNAL, Pointers(None, 4))
 
 
 @pytest.mark.parametrize(
@@ -130,4 +147,4 @@ def test_debians_wrappers_are_proven(name: str, internal: int) -> None:
     for function in (name, f"{name}_ex"):
         wrapper = image.named(function)
         assert wrapper is not None
-        forwarding.prove(wrapper, internal, pointer_passed=function.endswith("_ex"))
+        forwarding.prove(wrapper, internal, EXTENDED if function.endswith("_ex") else PLAIN)

@@ -1,0 +1,149 @@
+"""The sites that see one function's calls begin and end, and what they cost.
+
+An entry is an emulated instruction that provably sees the arguments, else the first byte. An exit
+is an emulated instruction that provably sees the result, else a uretprobe where that is allowed,
+else every RET, where these are proven to be all ways out.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct, structs
+
+from services.discovery import arm64, placing
+from services.discovery.calls import ARGUMENTS
+from services.discovery.disassembly import Body, sweep
+from services.discovery.elf import AARCH64, X86_64
+from services.discovery.placing import Place
+from services.discovery.sharing import Image
+from services.messages import Abi, Operation, Site
+
+# Microseconds on the test machine: a trap on an emulated or a single-stepped instruction, and what
+# a uretprobe adds to the trap at its function's entry.
+EMULATED: Final = 0.5
+SINGLE_STEP: Final = 9.0
+URETPROBE: Final = 0.4
+
+_RETURN_ADDRESS = 8  # bytes: after a return the stack pointer is above its value at entry
+UNSAFE_RETURNS = "no uretprobe on this kernel: it kills what runs under a strict seccomp filter"
+
+
+class Probed(Struct, frozen=True):
+    """A function to be probed, and how its call is to be read."""
+
+    operation: Operation
+    abi: Abi
+    function: str  # what people are told
+    body: Body
+
+
+class Unprobed(Exception):
+    """Why no safe site sees the function's result, for a user's eyes."""
+
+
+class Prober(Struct, frozen=True):
+    """`uretprobes`: whether the kernel's are safe for whoever runs the code."""
+
+    image: Image
+    uretprobes: bool = True
+
+    def pair(self, probed: Probed) -> list[Site]:
+        """Raises Unprobed."""
+        enter, leave = self.enter(probed), self.exits(probed)
+        first = leave[0]
+        dear_return = first.kind == "uretprobe" and first.cost == "single_step"
+        if dear_return and enter.address != first.address:
+            place = Place(first.address, 0, emulated=False, reason="the exit traps there anyway")
+            return [self._site(probed, place), first]
+        return [enter, *leave]
+
+    def enter(self, probed: Probed) -> Site:
+        return self._site(probed, self._entry(probed))
+
+    def exits(self, probed: Probed) -> list[Site]:
+        """One site, or one at each RET. Raises Unprobed."""
+        if self.image.machine == AARCH64:
+            found: Place | str = "no emulated instruction is looked for on arm64"
+            returns = arm64.returns(probed.body)
+        elif self.image.machine == X86_64:
+            found = placing.emulated_exit(sweep(probed.body))
+            returns = placing.returns(sweep(probed.body))
+        else:
+            found = returns = "neither x86-64 nor arm64 code"
+        if isinstance(found, Place):
+            return [self._exit_at(probed, found)]
+        if self.uretprobes and not (self.image.machine == AARCH64 and isinstance(returns, tuple)):
+            reason = returns if self.image.machine == AARCH64 else found
+            return [self._uretprobe(probed, str(reason))]
+        if isinstance(returns, str):
+            raise Unprobed(f"{UNSAFE_RETURNS}, and {returns}" if not self.uretprobes else returns)
+        return [self._exit_at(probed, self._at_ret(ip, found)) for ip in returns]
+
+    def _at_ret(self, address: int, refusal: str) -> Place:
+        """The stack pointer at a RET is what it was at the call's first byte."""
+        if self.image.machine == AARCH64:
+            return Place(address, 0, emulated=True)
+        return Place(address, 0, emulated=False, reason=f"{refusal}; {UNSAFE_RETURNS}")
+
+    def _entry(self, probed: Probed) -> Place:
+        if self.image.machine != X86_64:
+            reason = "only the first byte is known to see the arguments"
+            return Place(probed.body.address, 0, emulated=False, reason=reason)
+        return placing.entry(sweep(probed.body), ARGUMENTS[probed.abi], self.image.around)
+
+    def _exit_at(self, probed: Probed, place: Place) -> Site:
+        return structs.replace(self._site(probed, place), event="exit")
+
+    def _site(self, probed: Probed, place: Place) -> Site:
+        return Site(
+            operation=probed.operation,
+            event="enter",
+            abi=probed.abi,
+            function=probed.function,
+            kind="uprobe",
+            address=place.address,
+            offset=self.image.offset(place.address),
+            cost="emulated" if place.emulated else "single_step",
+            fallback=place.reason,
+            frame=place.frame,
+        )
+
+    def _uretprobe(self, probed: Probed, reason: str) -> Site:
+        """It may sit wherever the return address is on top of the stack, so at an entry there."""
+        place = self._entry(probed)
+        cheap = place.emulated and place.frame == 0
+        address = place.address if cheap else probed.body.address
+        return Site(
+            operation=probed.operation,
+            event="exit",
+            abi=probed.abi,
+            function=probed.function,
+            kind="uretprobe",
+            address=address,
+            offset=self.image.offset(address),
+            cost="uretprobe" if cheap else "single_step",
+            fallback=reason,
+            frame=-_RETURN_ADDRESS if self.image.machine == X86_64 else 0,
+        )
+
+
+def dearest(sites: list[Site]) -> float:
+    """What a call costs, in microseconds, of the function for which that is most."""
+    functions = {site.function for site in sites}
+    prices = [cost([site for site in sites if site.function == name]) for name in functions]
+    return max(prices, default=0.0)
+
+
+def cost(sites: list[Site]) -> float:
+    """Probes at one address share the trap; a call passes one RET, whatever their number."""
+    shared = [site for site in sites if site.event == "enter" or site.kind == "uretprobe"]
+    traps = {site.address: _trap(site) for site in shared if site.kind == "uretprobe"}
+    traps |= {site.address: _trap(site) for site in shared if site.kind == "uprobe"}
+    last = [_trap(site) for site in sites if site not in shared]
+    returns = sum(site.kind == "uretprobe" for site in sites)
+    return sum(traps.values()) + max(last, default=0.0) + returns * URETPROBE
+
+
+def _trap(site: Site) -> float:
+    return SINGLE_STEP if site.cost == "single_step" else EMULATED
