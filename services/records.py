@@ -36,6 +36,8 @@ RECORD = struct.Struct("<IHBBQQQ5I4x")
 RECORD_SIZE = RECORD.size
 RECORD_LENGTH = struct.Struct("<I")
 LOST_MODULUS = 1 << 32
+EPOCH_BITS = 43  # of milliseconds: two centuries and a half
+_COUNTER_BITS = 48
 _BITS = 62  # of a time, an offset or a count: two of them can be added within 64
 MAX_PAYLOAD = 64 * 1024
 
@@ -97,7 +99,8 @@ def decode_raw(data: bytes) -> tuple[RawHead, list[Record]]:
         head = _decode_head(body[_HEAD_LENGTH.size : end])
     except (msgspec.DecodeError, ValueError, RecursionError):
         raise MalformedBatch("the head is no raw head") from None
-    if any(abs(number) >> _BITS for number in _numbers(head)):
+    absurd = head.epoch >> EPOCH_BITS or head.counter >> _COUNTER_BITS
+    if absurd or any(abs(number) >> _BITS for number in _numbers(head)):
         raise MalformedBatch("the head has a number that nothing counts to")
     return head, list(_records(body[end:]))
 

@@ -61,6 +61,7 @@ async def capture(given: Runtime, settings: Settings, begin: Begin, life: Life) 
     from services.capture.service import Service
 
     work = Service(given, settings, begin)
+    await work.follow_on()
     given.describe(work.ledger)
     given.health.check("targets", work.problem)
     await given.endpoint("tick", work.tick)

@@ -78,7 +78,7 @@ class ShardWork:
         if message.interrupted:
             shards.interrupt(self.state, message.interrupted)
         try:
-            batches = self._fold(message.payload)
+            batches = self._fold(message)
         except records.MalformedBatch:
             batches = None
         if batches is None:
@@ -86,14 +86,16 @@ class ShardWork:
             return []
         return [_deliver(batch) for batch in batches]
 
-    def _fold(self, payload: bytes) -> list[FrameBatch] | None:
-        """None for another shard's. Raises MalformedBatch."""
-        if records.kind_of(payload) is Kind.DECISION:
-            silent = records.decode_decision(payload)
+    def _fold(self, message: Incoming) -> list[FrameBatch] | None:
+        """None for another shard's, and for what claims another node than its subject (who may
+        publish on a subject is the bus's to say). Raises MalformedBatch."""
+        if records.kind_of(message.payload) is Kind.DECISION:
+            silent = records.decode_decision(message.payload)
             mine = silent.shard == self.state.shard
             return shards.silence(self.state, silent) if mine else None
-        head, found = records.decode_raw(payload)
-        mine = head.shard == self.state.shard
+        head, found = records.decode_raw(message.payload)
+        mine = message.subject == subjects.raw(self.state.shard, head.node)
+        mine = mine and head.shard == self.state.shard
         return shards.receive(self.state, head, found) if mine else None
 
     def stored(self, messages: int) -> None:
