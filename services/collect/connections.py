@@ -5,7 +5,7 @@ Knows when connections come and go and how a node's time advances; not what thei
 
 from __future__ import annotations
 
-from services.collect import ending
+from services.collect import ending, parting
 from services.collect.ending import Cause
 from services.collect.fold import Fold
 from services.collect.state import SECOND_NS, Connection, NodeProgress, ShardState
@@ -167,7 +167,8 @@ def advance(fold: Fold, tick: TickFrame) -> None:
     progress.now_ns = max(progress.now_ns, tick.time_ns)
     if progress.now_ns - progress.swept_ns >= _SWEEP_NS:
         progress.swept_ns = progress.now_ns
-        _sweep(fold, tick.node, progress.now_ns - state.limits.wait_ns)
+        _sweep(fold, tick.node, progress.now_ns)
+    parting.advance(fold, tick.node, progress.now_ns)
     if tick.final:
         _end_epochs(fold, tick.node, tick.epoch, Cause.CAPTURE_ENDED)
 
@@ -182,12 +183,14 @@ def _end_epochs(fold: Fold, node: str, last: int, cause: Cause) -> None:
         end(fold, connection_id, cause)
 
 
-def _sweep(fold: Fold, node: str, waited_since_ns: int) -> None:
+def _sweep(fold: Fold, node: str, now_ns: int) -> None:
     state = fold.state
+    since_ns = now_ns - state.limits.wait_ns
+    stream_since_ns = now_ns - state.limits.stream_wait_ns
     overdue = [
         number
         for number, exchange in state.exchanges.items()
-        if exchange.last_ns <= waited_since_ns
+        if exchange.last_ns <= (since_ns if exchange.parts is None else stream_since_ns)
         and state.connections[exchange.connection].node == node
     ]
     for number in overdue:

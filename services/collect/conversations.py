@@ -70,7 +70,7 @@ def _called(path: str | None) -> tuple[str | None, str | None]:
 
 
 def _status(text: str) -> int | None:
-    return int(text) if text.isdecimal() and len(text) < 4 else None
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 4 else None
 
 
 def _grpc_message(frame: GrpcFrame, media: str, cap: int, found: Found) -> Message:

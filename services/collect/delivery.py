@@ -1,13 +1,14 @@
 """Makes of a witness the bytes that go to the bus, within what a message may hold.
 
-Body bytes go first, and the witness says so. Knows sizes; not subjects nor the bus.
+Body bytes and messages' content go first, and the witness says so; then whole messages, and the
+witness is called `oversize`. Knows sizes; not subjects nor the bus.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from services.messages import Body, Request, Response, Witness
+from services.messages import Body, Grpc, Message, Request, Response, WebSocket, Witness
 
 _encode = msgspec.json.Encoder().encode
 _SMALLEST = 256  # characters of a body that are not worth another round
@@ -15,10 +16,16 @@ _OVERSIZE = "oversize"
 
 
 def encode(witness: Witness, most: int) -> bytes:
-    """At most `most` bytes. Where bodies are not what makes it large, the headers go too."""
+    """At most `most` bytes. Where contents are not what makes it large, the headers go too."""
     payload = _encode(witness)
     while len(payload) > most:
-        smaller = _with_less_body(witness, len(payload) - most) or _without_heads(witness)
+        over = len(payload) - most
+        smaller = (
+            _with_less_content(witness)
+            or _with_less_body(witness, over)
+            or _with_fewer_messages(witness)
+            or _without_heads(witness)
+        )
         if smaller == witness:
             break
         witness = smaller
@@ -28,6 +35,58 @@ def encode(witness: Witness, most: int) -> bytes:
 
 def message_id(witness: Witness) -> str:
     return f"{witness.id}/{witness.part}"
+
+
+def _with_less_content(witness: Witness) -> Witness | None:
+    """The longest messages give, as bodies do; None where none has anything to give."""
+    messages = _messages(witness)
+    longest = max((len(m.text or m.base64 or "") for m in messages), default=0)
+    if not longest:
+        return None
+    keep = longest // 2 if longest >= _SMALLEST else 0
+    return _with(witness, tuple(_shortened(m, keep) for m in messages))
+
+
+def _shortened(message: Message, keep: int) -> Message:
+    shown = message.text or message.base64 or ""
+    if len(shown) <= keep:
+        return message
+    text = message.text[:keep] if message.text else None
+    base64 = None if message.text else shown[: keep - keep % 4]
+    left = len(text.encode()) if text else len(base64 or "") // 4 * 3
+    return msgspec.structs.replace(
+        message,
+        captured=message.captured if message.decoded else left,
+        truncated=True,
+        truncated_by="cap",
+        text=text or None,
+        base64=base64 or None,
+    )
+
+
+def _with_fewer_messages(witness: Witness) -> Witness | None:
+    """The last half goes; None where there are none."""
+    messages = _messages(witness)
+    if not messages:
+        return None
+    reasons = witness.partial_reasons
+    if _OVERSIZE not in reasons:
+        witness = msgspec.structs.replace(witness, partial_reasons=(*reasons, _OVERSIZE))
+    return _with(witness, messages[: len(messages) // 2])
+
+
+def _messages(witness: Witness) -> tuple[Message, ...]:
+    talk: Grpc | WebSocket | None = witness.grpc or witness.websocket
+    return () if talk is None else talk.messages
+
+
+def _with(witness: Witness, messages: tuple[Message, ...]) -> Witness:
+    if witness.grpc is not None:
+        grpc = msgspec.structs.replace(witness.grpc, messages=messages)
+        return msgspec.structs.replace(witness, grpc=grpc)
+    assert witness.websocket is not None, "its messages are somewhere"
+    websocket = msgspec.structs.replace(witness.websocket, messages=messages)
+    return msgspec.structs.replace(witness, websocket=websocket)
 
 
 def _with_less_body(witness: Witness, over: int) -> Witness | None:

@@ -63,8 +63,8 @@ def finish(fold: Fold, number: int, cause: Cause, detail: str = "") -> None:
         connection.headless -= 1
         _remember(connection, exchange.stream, state.limits.remembered)
     state.buffered -= exchange.size()
-    state.answered.discard(number)
-    state.streams.discard(number)
+    state.answered.pop(number, None)
+    state.streams.pop(number, None)
     gaps = _gaps(connection, exchange, number, cause)
     called = _state(exchange, gaps, cause)
     reasons = _reasons(exchange, connection, cause, detail)

@@ -40,6 +40,10 @@ def _limits(settings: Settings) -> Limits:
     return Limits(
         body_bytes=settings.body_kib * 1024,
         wait_ns=int(settings.wait_seconds * SECOND_NS),
+        part_ns=int(settings.part_seconds * SECOND_NS),
+        part_messages=settings.part_messages,
+        streams=settings.streams,
+        stream_wait_ns=int(settings.stream_wait_seconds * SECOND_NS),
         exchanges=settings.exchanges,
         connections=settings.connections,
         buffered_bytes=settings.buffered_mib * 1024 * 1024,

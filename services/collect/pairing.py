@@ -113,7 +113,7 @@ def _answer(fold: Fold, number: int, head: ResponseHead) -> None:
     if head.upgraded == "websocket":
         parting.begin(fold, number, head.time_ns)
     else:
-        fold.state.answered.add(number)
+        fold.state.answered[number] = None
 
 
 def _on_interim(fold: Fold, frame: InterimHead) -> None:

@@ -29,8 +29,8 @@ def begin(fold: Fold, number: int, since_ns: int) -> Parts:
         idlest = min(state.streams, key=lambda n: (state.exchanges[n].last_ns, n))
         state.count("streams_evicted")
         ending.finish(fold, idlest, Cause.LIMIT)
-    state.answered.discard(number)
-    state.streams.add(number)
+    state.answered.pop(number, None)
+    state.streams[number] = None
     state.count("streams_begun")
     exchange.parts = Parts(since_ns=since_ns)
     return exchange.parts

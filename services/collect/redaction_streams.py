@@ -17,9 +17,7 @@ from services.collect.redaction_bodies import Kind, Secret
 _NAME = 256  # bytes of a name that is not whole yet; no listed one is as long, escapes included
 _PAIR = 1024
 _DEEPEST = 4096
-_NO_NAME = re.compile(rb"[,{}:\n]")
-_UNENDED = re.compile(rb'"(?:[^"\\]|\\.)*+(\\?)\Z', re.DOTALL)
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+(?P<escape>\\?)(?P<end>"?)', re.DOTALL)
 _RESUMES = {
     "json": re.compile(rb"\n(?=[\[{])"),  # the next of newline-delimited values, not indented
     "events": re.compile(rb"\r?\n\r?\n"),
@@ -42,7 +40,7 @@ class Veil(Struct):
 
 def show(veil: Veil, data: bytes, wait: int, found: Found) -> tuple[bytes, bytes]:
     """Redacted, and what is to wait for the next part: at most `wait` bytes."""
-    unsettled = max(_unsettled(veil.kind, data), _unfinished_character(data)) if wait else 0
+    unsettled = max(_unsettled(veil, data), _unfinished_character(data)) if wait else 0
     border = len(data) - unsettled if unsettled <= wait else len(data)
     shown, held = data[:border], data[border:]
     match veil.kind:
@@ -104,28 +102,31 @@ def _leave_open(veil: Veil, whole: bytes, last: Secret | None) -> None:
         depth = redaction_bodies.left_open(whole, last.position)
         if depth is not None:
             veil.rule, veil.depth = last.rule, min(depth, _DEEPEST)
-    line = whole.rfind(b"\n") + 1  # no string of JSON holds one
-    rest = _STRING.sub(b"", whole[line:])
-    unended = _UNENDED.search(rest)
-    if unended is not None:
-        veil.tail = b'"' + unended[1]
+    if (unended := _last_string(whole)) and not unended["end"]:
+        veil.tail = b'"' + unended["escape"]
 
 
-def _unsettled(kind: Kind | None, data: bytes) -> int:
+def _last_string(data: bytes) -> re.Match[bytes] | None:
+    """Of the last line: no string of JSON holds the end of one."""
+    last = None
+    for string in _STRING.finditer(data, data.rfind(b"\n") + 1):
+        last = string
+    return last
+
+
+def _unsettled(veil: Veil, data: bytes) -> int:
     """Bytes at the end of `data` that may be the begin of a name, or of a pair."""
-    if kind == "form":
+    if veil.kind == "form":
         pair = len(data) - data.rfind(b"&", max(0, len(data) - _PAIR)) - 1
         return pair if pair <= _PAIR else 0
-    if kind is None:
+    if veil.kind is None:
         return 0
-    reach = max(0, len(data) - _NAME)
-    quote = data.rfind(b'"', reach)
-    if quote < 0 or _NO_NAME.search(data, quote + 1):
+    whole = veil.tail + data
+    last = _last_string(whole)
+    if last is None or (last["end"] and whole[last.end() :].strip()):
         return 0
-    if not data[quote + 1 :].strip():  # may be the end of a name
-        begin = data.rfind(b'"', reach, quote)
-        quote = begin if begin >= 0 else quote
-    return len(data) - quote
+    begun = len(whole) - last.start()
+    return begun if begun <= min(_NAME, len(data)) else 0
 
 
 def _unfinished_character(data: bytes) -> int:
@@ -133,7 +134,7 @@ def _unfinished_character(data: bytes) -> int:
     for back in range(1, min(4, len(data) + 1)):
         byte = data[-back]
         if byte >= 0xC0:
-            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4 if byte < 0xF8 else 1
             return back if back < length else 0
         if byte < 0x80:
             return 0

@@ -1,7 +1,7 @@
-"""What a witness says as a span: OpenTelemetry's HTTP semantic conventions, with the wire's times.
+"""What a witness says as a span: OpenTelemetry's HTTP and RPC conventions, with the wire's times.
 
 Knows the conventions, not the SDK. Redaction of URLs is not whole yet, so a span carries method,
-status and server.address only.
+status and server.address only; of gRPC also service and method, which its definition names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from services.messages import Source, Witness
+from services.messages import Grpc, Source, Witness
 
 # Others may be anybody's bytes: the convention's name for them is _OTHER.
 _METHODS = frozenset(
@@ -21,6 +21,10 @@ _METHODS = frozenset(
 )
 _ADDRESS = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(\d{1,5}))?")
 _FIRST_ERROR = {"client": 400, "server": 500}
+# A server's fault is UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS.
+_GRPC_ERRORS = {"client": frozenset(range(1, 1000)), "server": frozenset({2, 4, 12, 13, 14, 15})}
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_SERVICE = re.compile(r"(?=.{1,255}\Z)[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _NANOSECONDS = 1_000_000_000
 
 Attributes = dict[str, str | int]
@@ -63,8 +67,27 @@ def span(witness: Witness) -> Span | None:
 
 def _name(witness: Witness) -> str:
     """The method; a target is of too many values, and may hold secrets."""
+    if witness.grpc is not None and (called := _called(witness.grpc)):
+        return "/".join(called)
     method = None if witness.request is None else witness.request.method
     return method if method in _METHODS and method is not None else "HTTP"
+
+
+def _called(grpc: Grpc) -> tuple[str, str] | None:
+    """Service and method where they are names (Protocol Buffers' identifiers), else anybody's."""
+    if grpc.service is None or grpc.method is None:
+        return None
+    found = _SERVICE.fullmatch(grpc.service) and _IDENTIFIER.fullmatch(grpc.method)
+    return (grpc.service, grpc.method) if found else None
+
+
+def _rpc(grpc: Grpc) -> Attributes:
+    attributes: Attributes = {"rpc.system": "grpc"}
+    if called := _called(grpc):
+        attributes |= {"rpc.service": called[0], "rpc.method": called[1]}
+    if grpc.status is not None:
+        attributes["rpc.grpc.status_code"] = grpc.status
+    return attributes
 
 
 def _attributes(witness: Witness, error: str) -> Attributes:
@@ -80,6 +103,8 @@ def _attributes(witness: Witness, error: str) -> Attributes:
         attributes |= _server(request.authority)
     if response is not None and response.status is not None:
         attributes["http.response.status_code"] = response.status
+    if witness.grpc is not None:
+        attributes |= _rpc(witness.grpc)
     if error:
         attributes["error.type"] = error
     return attributes
@@ -98,6 +123,8 @@ def _error(witness: Witness) -> str:
     status = None if witness.response is None else witness.response.status
     if status is not None and status >= _FIRST_ERROR[witness.role]:
         return str(status)
+    if witness.grpc is not None and witness.grpc.status in _GRPC_ERRORS[witness.role]:
+        return str(witness.grpc.status)
     return "" if witness.state in ("complete", "open") else witness.state
 
 

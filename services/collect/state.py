@@ -168,8 +168,8 @@ class ShardState(Struct):
     complete: int = 0
     partial: dict[str, int] = {}
     counters: dict[str, int] = {}
-    answered: set[int] = set()  # exchanges with a response head that don't come in parts
-    streams: set[int] = set()  # exchanges that do
+    answered: dict[int, None] = {}  # exchanges with a response head that don't come in parts
+    streams: dict[int, None] = {}  # exchanges that do
     admitted: int = 0
     touched: set[int] = set()  # connections that have changed since the last snapshot
 

@@ -43,6 +43,9 @@ class OtlpSink:
         self._exporting = 0
 
     def offer(self, witness: Witness) -> None:
+        """A stream in parts is one span, at its end."""
+        if not witness.final:
+            return
         span = spans.span(witness)
         if span is None:
             self._unsampled += 1

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from services.collect import delivery
 from services.messages import Headers, Witness
-from tests.unit.collect.transcript import only, request, response, witnessed
+from tests.unit.collect.transcript import (
+    end,
+    only,
+    request,
+    response,
+    upgraded,
+    websocket_message,
+    witnessed,
+)
 
 
 def made(asked: bytes = b"", answered: bytes = b"", headers: Headers = ()) -> Witness:
@@ -50,6 +58,28 @@ def test_headers_go_where_bodies_are_not_enough() -> None:
     found = decoded(delivery.encode(witness, 3000))
     assert found.request is not None
     assert (found.request.headers, found.request.method) == ((), "GET")
+    assert found.partial_reasons == ("oversize",)
+
+
+def talked(*data: bytes) -> Witness:
+    messages = [websocket_message(d) for d in data]
+    return only(witnessed(*upgraded(), *messages, end("response")))
+
+
+def test_the_longest_messages_give_first() -> None:
+    found = decoded(delivery.encode(talked(b"short", b"x" * 9000, b"\xff" * 6000), 6000))
+    assert found.websocket is not None
+    short, text, binary = found.websocket.messages
+    assert (short.text, short.truncated) == ("short", False)
+    assert (text.size, text.captured, text.truncated_by) == (9000, len(text.text or ""), "cap")
+    kept = base64.b64decode(binary.base64 or "", validate=True)
+    assert (len(kept), binary.truncated_by) == (binary.captured, "cap")
+
+
+def test_too_many_messages_go_and_the_witness_says_so() -> None:
+    found = decoded(delivery.encode(talked(*[b""] * 300), 6000))
+    assert found.websocket is not None
+    assert 5 < len(found.websocket.messages) < 60
     assert found.partial_reasons == ("oversize",)
 
 

@@ -25,6 +25,7 @@ from tests.unit.collect.transcript import (
     closed,
     end,
     gap,
+    grpc_message,
     opened,
     request,
     request_head,
@@ -33,6 +34,7 @@ from tests.unit.collect.transcript import (
     response_head,
     shard,
     tick,
+    websocket_message,
 )
 
 connections = st.integers(1, 3)
@@ -40,6 +42,7 @@ streams = st.integers(1, 6)
 sides = st.sampled_from(["request", "response"])
 payloads = st.binary(max_size=12)
 protocols = st.sampled_from(["http/1.1", "http/2"])
+EVENTS = (("content-type", "text/event-stream"),)
 
 
 def _on(connection: int, frame: AnyFrame) -> AnyFrame:
@@ -47,7 +50,10 @@ def _on(connection: int, frame: AnyFrame) -> AnyFrame:
 
 
 def _interim(stream: int, status: int) -> InterimHead:
-    return InterimHead(connection=1, time_ns=NOON, stream=stream, status=status, headers=())
+    return InterimHead(
+        connection=1, time_ns=NOON, stream=stream, status=status, headers=(),
+        upgraded="websocket" if status == 101 else "",
+    )  # fmt: skip
 
 
 def _malformed(stream: int | None, size: int) -> MalformedFrame:
@@ -60,6 +66,20 @@ def _malformed(stream: int | None, size: int) -> MalformedFrame:
 of_a_connection = st.one_of(
     st.builds(lambda s, p: request_head(s, protocol=p), streams, protocols),
     st.builds(lambda s, p: response_head(s, protocol=p), streams, protocols),
+    st.builds(lambda s: response_head(s, headers=EVENTS), streams),
+    st.builds(
+        lambda d, side, n, s: grpc_message(d, side, n, stream=s),
+        payloads,
+        sides,
+        st.integers(0, 2),
+        streams,
+    ),
+    st.builds(
+        lambda d, kind, s: msgspec.structs.replace(websocket_message(d, kind), stream=s),
+        payloads,
+        st.sampled_from(["text", "close"]),
+        streams,
+    ),
     st.builds(_interim, streams, st.sampled_from([100, 101, 103])),
     st.builds(
         lambda d, side, o, s: body(d, side, o, s), payloads, sides, st.integers(0, 20), streams
@@ -85,7 +105,10 @@ frames = st.one_of(
     ),
 )  # fmt: skip
 transcripts = st.lists(frames, max_size=60)
-LIMITS = {"exchanges": 6, "exchanges_of_connection": 3, "buffered_bytes": 40, "connections": 2}
+LIMITS = {
+    "exchanges": 6, "exchanges_of_connection": 3, "buffered_bytes": 40, "connections": 2,
+    "streams": 2, "part_messages": 3, "body_bytes": 16,
+}  # fmt: skip
 
 
 def _exact(state: ShardState) -> None:
@@ -112,6 +135,10 @@ def test_limits_hold_and_what_is_buffered_is_known(told: list[AnyFrame]) -> None
         assert len(state.exchanges) <= 6
         assert len(state.connections) <= 2
         assert all(len(c.streams) <= 3 for c in state.connections.values())
+        in_parts = {n for n, e in state.exchanges.items() if e.parts is not None}
+        assert state.streams.keys() == in_parts
+        assert len(in_parts) <= 2
+        assert state.answered.keys() <= state.exchanges.keys() - in_parts
         assert state.buffered == sum(e.size() for e in state.exchanges.values()) <= 40
         for connection in state.connections.values():
             headless = sum(state.exchanges[n].request is None for n in connection.streams.values())
@@ -123,7 +150,7 @@ def test_every_id_is_given_once(told: list[AnyFrame]) -> None:
     # A closed connection does not come back: its id is unique in space and time.
     living = [frame for frame in told if not isinstance(frame, (CloseFrame, TickFrame))]
     closes = [closed(connection=connection) for connection in (1, 2, 3)]
-    ids = [w.id for w in receive(shard(), batch(1, *living, *closes))]
+    ids = [(w.id, w.part) for w in receive(shard(), batch(1, *living, *closes))]
     assert len(ids) == len(set(ids))
 
 

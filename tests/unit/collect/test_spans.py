@@ -92,6 +92,43 @@ def test_what_is_not_complete_is_an_error_of_its_kind(frames: list[AnyFrame], er
     assert (found.attributes["error.type"], found.failed) == (error, True)
 
 
+@pytest.mark.parametrize(
+    ("direction", "status", "error"),
+    [
+        (Direction.EGRESS, "0", None),
+        (Direction.EGRESS, "5", "5"),
+        (Direction.INGRESS, "5", None),
+        (Direction.INGRESS, "13", "13"),
+    ],
+)
+def test_a_call_of_grpc_is_a_span_of_the_rpc_conventions(
+    direction: Direction, status: str, error: str | None
+) -> None:
+    head = request_head(
+        method="POST", path="/shop.Cart/Add", direction=direction, protocol="http/2",
+        headers=(("content-type", "application/grpc"),),
+    )  # fmt: skip
+    ended = end("response", trailers=(("grpc-status", status), ("grpc-message", "s3cret")))
+    found = spanned(head, end("request"), response_head(protocol="http/2"), ended)
+    assert found.name == "shop.Cart/Add"
+    assert {k: v for k, v in found.attributes.items() if k.startswith("rpc.")} == {
+        "rpc.system": "grpc",
+        "rpc.service": "shop.Cart",
+        "rpc.method": "Add",
+        "rpc.grpc.status_code": int(status),
+    }
+    assert (found.attributes.get("error.type"), found.failed) == (error, error is not None)
+    assert "s3cret" not in str(found)
+
+
+@pytest.mark.parametrize("path", ["/a.B/token=s3cret", "/s3 cret/C", "/a.B/" + "s3cret" * 99, None])
+def test_a_path_that_is_no_name_of_a_method_is_not_told(path: str | None) -> None:
+    head = request_head(method="POST", path=path, headers=(("content-type", "application/grpc"),))
+    found = spanned(head, end("request"), *response())
+    assert (found.name, "rpc.method" in found.attributes) == ("POST", False)
+    assert "s3cret" not in str(found)
+
+
 def test_the_applications_trace_is_the_parent() -> None:
     carried = (("traceparent", f"00-{TRACE}-{PARENT}-01"),)
     found = spanned(*request(headers=carried), *response())

@@ -12,15 +12,20 @@ from services.messages import (
     EndFrame,
     FrameBatch,
     GapFrame,
+    GrpcFrame,
     Headers,
+    InterimHead,
     OpenFrame,
     Protocol,
     RequestHead,
     ResetFrame,
     ResponseHead,
+    Role,
     Side,
     Source,
     TickFrame,
+    WebSocketFrame,
+    WebSocketType,
     Witness,
 )
 
@@ -78,12 +83,47 @@ def response_head(
 
 
 def body(
-    data: bytes, side: Side = "response", offset: int = 0, stream: int = 1, connection: int = 1
+    data: bytes,
+    side: Side = "response",
+    offset: int = 0,
+    stream: int = 1,
+    connection: int = 1,
+    at: int = 0,
+    skipped: int = 0,
 ) -> BodyFrame:
+    """`skipped` more bytes behind `data` are only counted."""
     return BodyFrame(
-        connection=connection, time_ns=NOON, stream=stream, side=side, offset=offset,
-        size=len(data), data=data,
+        connection=connection, time_ns=NOON + at, stream=stream, side=side, offset=offset,
+        size=len(data) + skipped, data=data,
     )  # fmt: skip
+
+
+def grpc_message(
+    data: bytes, side: Side = "response", index: int = 0, at: int = 0, stream: int = 1,
+    **more: object,
+) -> GrpcFrame:  # fmt: skip
+    said: dict = {"size": len(data), **more}
+    return GrpcFrame(
+        connection=1, time_ns=NOON + at, stream=stream, side=side, index=index, data=data, **said
+    )
+
+
+def websocket_message(
+    data: bytes, kind: WebSocketType = "text", sender: Role = "server", at: int = 0,
+    **more: object,
+) -> WebSocketFrame:  # fmt: skip
+    said: dict = {"size": len(data), **more}
+    return WebSocketFrame(
+        connection=1, time_ns=NOON + at, stream=1, sender=sender, kind=kind, data=data, **said
+    )
+
+
+def upgraded(at: int = 0) -> list[AnyFrame]:
+    """A request, and the answer that makes it a WebSocket."""
+    switch = InterimHead(
+        connection=1, time_ns=NOON + at, stream=1, status=101, headers=(), upgraded="websocket"
+    )
+    return [request_head(path="/chat"), end("request"), switch]
 
 
 def end(
@@ -151,6 +191,11 @@ def batch(counter: int, *frames: AnyFrame, raw: int = 0, epoch: int = 1) -> Fram
 
 def shard(**limits: int) -> ShardState:
     return ShardState(shard=0, limits=Limits(**limits))
+
+
+def told(state: ShardState, *frames: AnyFrame) -> list[Witness]:
+    """Each frame as a batch of its own."""
+    return [witness for frame in frames for witness in fold(state, frame)]
 
 
 def fold(state: ShardState, *frames: AnyFrame) -> list[Witness]:
