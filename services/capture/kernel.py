@@ -69,9 +69,10 @@ class Loading:
 
     def __init__(self, shape: Shape) -> None:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        parent = os.getpid()
         self._child = os.fork()
         if self._child == 0:
-            _run_child(shape, theirs)
+            _run_child(shape, theirs, parent)
         theirs.close()
 
     def wait(self) -> Descriptors:
@@ -94,11 +95,13 @@ class Loading:
         )
 
 
-def _run_child(shape: Shape, channel: socket.socket) -> None:
+def _run_child(shape: Shape, channel: socket.socket, parent: int) -> None:
     """Never returns: the parent's handlers and buffers are not this process's to run."""
     status = 1
     try:
         syscalls.die_with_parent()
+        if os.getppid() != parent:  # it had died before the call
+            return
         try:
             loaded, descriptors = _load(shape)
         except OSError as error:
