@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import nats
@@ -66,6 +67,14 @@ class Outgoing:
 
     def __repr__(self) -> str:
         return f"Outgoing({self.subject}, {len(self.payload)} bytes)"
+
+
+class StreamState(NamedTuple):
+    """`fill` is the share of the bytes that it may hold."""
+
+    messages: int
+    last: int
+    fill: float
 
 
 @dataclass(slots=True)
@@ -174,6 +183,15 @@ class Bus:
             await self._impatient.purge_stream(stream, subject=subject, seq=position.sequence + 1)
         except (JetStreamError, nats.errors.Error, TimeoutError):
             self.counters.errors += 1
+
+    async def state(self, stream: str) -> StreamState | None:
+        """How full it is; None where nobody says so."""
+        try:
+            info = await self._impatient.stream_info(stream)
+        except (JetStreamError, nats.errors.Error, TimeoutError):
+            return None
+        own, most = info.state, info.config.max_bytes or 0
+        return StreamState(own.messages, own.last_seq, own.bytes / most if most > 0 else 0.0)
 
     def bucket(self, name: str) -> Bucket:
         return Bucket(self.client, self._impatient, self.publisher, name)

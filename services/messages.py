@@ -131,6 +131,15 @@ class TlsProcess(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""  # why not covered: "no symbols in …", with the mend where there is one
 
 
+class Allowance(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What capturing a workload may cost: which connections are shed first, and from how many KiB
+    a second on (0: no limit of its own)."""
+
+    workload: str
+    priority: Literal["low", "normal", "high"] = "normal"
+    kib_per_second: int = 0
+
+
 class Targets(Struct, frozen=True, kw_only=True):
     """The full desired state of a node; the last one wins."""
 
@@ -138,6 +147,7 @@ class Targets(Struct, frozen=True, kw_only=True):
     time_ns: int
     targets: tuple[Target, ...]
     processes: tuple[TlsProcess, ...] = ()
+    allowances: tuple[Allowance, ...] = ()
 
 
 # --- capture -> people: plainwire.coverage.<node> (JSON) ------------------------------------------
