@@ -15,9 +15,11 @@ from services.messages import (
     BodyFrame,
     Coverage,
     FrameBatch,
+    GrpcFrame,
     RawHead,
     RequestHead,
     ResponseHead,
+    WebSocketFrame,
     Witness,
     raw_id,
     silence_id,
@@ -108,7 +110,7 @@ def _frame_text(frame: AnyFrame, *, payload: bool) -> str:
             text = f"{kind} {_fields(frame)}".rstrip()
     if not payload:
         return text
-    if isinstance(frame, BodyFrame):
+    if isinstance(frame, BodyFrame | GrpcFrame | WebSocketFrame):
         return f"{text} {escape(frame.data.decode('latin-1'))}"
     headers = getattr(frame, "headers", ())
     return text + "".join(f"\n    {escape(f'{name}: {value}')}" for name, value in headers)

@@ -10,11 +10,17 @@ import re
 from collections.abc import Iterable
 from datetime import datetime, tzinfo
 
-from services.messages import Coverage, Request, Response, Witness
+from services.messages import Coverage, Grpc, Message, Request, Response, WebSocket, Witness
 
 _MAX_TARGET = 300
 _MASK = "***"
 _USER_INFORMATION = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?[^/?#@]*@")
+# https://grpc.github.io/grpc/core/md_doc_statuscodes.html
+_GRPC_STATUSES = (
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
+    "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED",
+    "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+)  # fmt: skip
 ARROWS = {"client": "->", "server": "<-"}
 # JSON escapes C0 by itself; these pass it and still steer a terminal.
 _JSON_HOSTILE = re.compile(
@@ -99,13 +105,37 @@ def remarks(witness: Witness) -> Iterable[str]:
     if witness.state != "complete":
         yield witness.state
     if not witness.final or witness.part > 1:
-        yield f"part {witness.part}"
+        yield f"part {witness.part}, the last" if witness.final else f"part {witness.part}"
+    if witness.grpc is not None:
+        yield _grpc(witness.grpc)
+    if witness.websocket is not None:
+        yield _websocket(witness.websocket)
+    for anomaly in witness.anomalies:
+        yield f"[{escape(anomaly)}]"
     for gap in witness.gaps:
         yield f"[{gap.bytes} B missing in {escape(gap.part)}: {escape(gap.reason)}]"
     for reason in witness.partial_reasons:
         yield f"[{escape(reason)}]"
     if witness.connection.mid_connection:
         yield "[connection seen from its middle]"
+
+
+def _grpc(grpc: Grpc) -> str:
+    """Its status by name; the message beside it may be anything, and is not for a terminal."""
+    known = grpc.status is not None and grpc.status < len(_GRPC_STATUSES)
+    status = _GRPC_STATUSES[grpc.status or 0] if known else f"status {grpc.status}"
+    told = [] if grpc.status is None else [status]
+    return f"grpc {' '.join([*told, _messages(grpc.messages)])}"
+
+
+def _websocket(websocket: WebSocket) -> str:
+    closed = "" if websocket.close_code is None else f" close {websocket.close_code}"
+    return f"websocket {_messages(websocket.messages)}{closed}"
+
+
+def _messages(messages: tuple[Message, ...]) -> str:
+    sent = sum(message.sender == "client" for message in messages)
+    return f"{sent} / {len(messages) - sent} messages"
 
 
 def _size(side: Request | Response | None) -> str:

@@ -14,6 +14,7 @@ from services.messages import (
     Coverage,
     Direction,
     FrameBatch,
+    GrpcFrame,
     Losses,
     Opened,
     OpenFrame,
@@ -22,6 +23,7 @@ from services.messages import (
     ShardTotals,
     Source,
     TickFrame,
+    WebSocketFrame,
 )
 from services.records import Record, encode_frames, encode_raw, encode_record
 
@@ -90,6 +92,34 @@ def test_frames_show_their_structure_and_no_values() -> None:
     assert lines[3].endswith("body 1 request 0+10")
     assert lines[4].endswith("tick node=n epoch=1 counter=2")
     assert "SECRET" not in "".join(lines)
+
+
+MESSAGES = encode_frames(
+    FrameBatch(
+        shard=0,
+        counter=1,
+        origin="n/1/0/2",
+        piece=0,
+        frames=(
+            GrpcFrame(
+                connection=1, time_ns=1, stream=3, side="request", index=1, size=10, data=SECRET
+            ),
+            WebSocketFrame(
+                connection=1, time_ns=1, stream=1, sender="client", kind="text", size=10,
+                data=SECRET, truncated_by="cap",
+            ),
+        ),
+    )
+)  # fmt: skip
+
+
+def test_messages_show_what_they_are_and_their_bytes_on_demand() -> None:
+    lines = decode(MESSAGES, payload=False)
+    assert lines[1].endswith("grpc stream=3 side=request index=1 size=10")
+    assert lines[2].endswith("websocket stream=1 sender=client kind=text size=10 truncated_by=cap")
+    assert "SECRET" not in "".join(lines)
+    assert all(line.endswith("SECRET\\x1b[2J") for line in decode(MESSAGES, payload=True)[1:])
+    assert "data" not in json.loads(as_object(MESSAGES, payload=False))["frames"][0]
 
 
 def test_a_tick_is_called_one() -> None:

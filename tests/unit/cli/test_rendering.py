@@ -13,8 +13,12 @@ from services.messages import (
     Coverage,
     CoverageEntry,
     Gap,
+    Grpc,
+    Message,
     Response,
+    Role,
     Source,
+    WebSocket,
     Witness,
 )
 from tests.support import witnesses
@@ -46,6 +50,37 @@ def test_what_is_not_whole_is_said() -> None:
     )
     assert " <- " in line
     assert line.endswith("- 17 B / - 8.0 ms partial [7 B missing in response.body: ring_full]")
+
+
+def test_a_part_is_a_line_that_says_which() -> None:
+    first = rendering.witness_line(witness(state="open", final=False), UTC)
+    assert first.endswith("17 B / 0 B 8.0 ms open part 1")
+    assert rendering.witness_line(witness(part=3), UTC).endswith("8.0 ms part 3, the last")
+
+
+def message(sender: Role) -> Message:
+    return Message(sender=sender, time="", type="text", size=2, captured=2, text="\x1b[2J")
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(0, "OK "), (5, "NOT_FOUND "), (99, "status 99 "), (None, "")],
+)
+def test_a_call_says_its_status_and_how_many_messages(status: int | None, told: str) -> None:
+    grpc = Grpc(
+        service="a", method="B", status=status, message="\x1b[2J",
+        messages=(message("client"), message("server"), message("server")),
+    )  # fmt: skip
+    line = rendering.witness_line(witness(grpc=grpc), UTC)
+    assert line.endswith(f"8.0 ms grpc {told}1 / 2 messages")
+    assert line.isprintable()
+
+
+def test_a_websocket_says_how_many_messages_and_how_it_closed() -> None:
+    websocket = WebSocket(messages=(message("client"),), close_code=1001, close_reason="\x1b[2J")
+    line = rendering.witness_line(witness(websocket=websocket, anomalies=("lone \x1b",)), UTC)
+    assert line.endswith("websocket 1 / 0 messages close 1001 [lone \\x1b]")
+    assert line.isprintable()
 
 
 def test_a_witness_without_request_is_a_line_too() -> None:
