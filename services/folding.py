@@ -22,7 +22,7 @@ from services.cursor import Cursor, Incoming, StreamPosition
 from services.groups import Written
 from services.leases import Lease
 from services.publishing import Stored
-from services.snapshots import Fenced, Head, Lost, Snapshots
+from services.snapshots import Expired, Fenced, Head, Lost, Snapshots
 
 SAVE_EVERY = 1.0  # seconds
 SAVE_AT_LEAST_EVERY = 10.0
@@ -150,7 +150,7 @@ class Folding:
         self.outbox = Outbox()
 
     async def run(self, lease: Lease) -> None:
-        """Until it is told to leave, or the lease has run out. Raises Fenced."""
+        """Until it is told to leave, or the lease has run out. Raises Fenced, Expired."""
         self.lease = lease
         self._leaving.clear()
         self._ended.clear()
@@ -288,8 +288,8 @@ class Folding:
                 if self.valid():
                     await self._save(work)
                 pause = self._pause
-        except Fenced as fenced:
-            failed.append(fenced)
+        except (Fenced, Expired) as reason:
+            failed.append(reason)
             self.leave()
 
     async def _save(self, work: Work) -> bool:
@@ -327,10 +327,10 @@ class Folding:
         self.counters["snapshots_us"] += int(cost * 1e6)
 
     async def _acknowledged(self, messages: int) -> None:
-        """Every output of so many messages. Raises Fenced where the lease runs out before."""
+        """Every output of so many messages. Raises Expired where the lease runs out before."""
         while self.outbox.done() < messages:
             if not self.valid():
-                raise Fenced
+                raise Expired
             self.outbox.changed.clear()
             await _set_within(self.outbox.changed, 1.0)
 

@@ -27,7 +27,11 @@ _MOST_FORMER = 32
 
 
 class Fenced(Exception):
-    """Another replica has taken this shard over, or the lease has run out."""
+    """Another replica has taken this shard over."""
+
+
+class Expired(Exception):
+    """The lease has run out; whether anybody else has taken the shard over is not known."""
 
 
 class Lost(Exception):
@@ -120,7 +124,8 @@ class Snapshots:
     # --- saving ---------------------------------------------------------------------------------
 
     async def save(self, position: StreamPosition, written: Written) -> None:
-        """Raises Unavailable (what was to be saved is kept for the next attempt), Lost, Fenced."""
+        """Raises Unavailable (what was to be saved is kept for the next attempt), Lost,
+        Fenced, Expired."""
         self._unsaved.update(written.groups)
         inline = written.rest if len(written.rest) <= INLINE else b""
         self._unsaved[REST] = b"" if inline else written.rest
@@ -232,7 +237,7 @@ class Snapshots:
 
     def _check(self) -> None:
         if not self.valid():
-            raise Fenced
+            raise Expired
 
     def _key(self, name: str) -> str:
         return f"{self.name}.{name}"

@@ -17,7 +17,7 @@ from services import subjects
 from services.bus import Bus
 from services.folding import PIECE_BYTES, Folding, Service, Work
 from services.leasing import Leases
-from services.snapshots import Fenced, Snapshots
+from services.snapshots import Expired, Fenced, Snapshots
 
 __all__ = ["Service", "Stage", "Work"]
 
@@ -108,6 +108,8 @@ class Stage:
         except Fenced:
             self.leases.counters["owners_fenced"] += 1
             folding.forget()
+        except Expired:
+            self.leases.counters["leases_expired"] += 1
         finally:
             del self._running[shard]
             self.leases.changed.set()
