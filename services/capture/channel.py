@@ -43,12 +43,19 @@ class Begin(Struct, frozen=True, tag=True):
     pids: tuple[int, ...]
     exclude_pids: tuple[int, ...]
     node: str
+    classes: dict[str, int] = {}
 
 
 class Follow(Struct, frozen=True, tag=True):
     """All targets that are to be probed from now on."""
 
     targets: tuple[Target, ...]
+
+
+class Classify(Struct, frozen=True, tag=True):
+    """The class that each of these process names is in."""
+
+    classes: dict[str, int]
 
 
 class Look(Struct, frozen=True, tag=True):
@@ -103,7 +110,7 @@ class Looked(Struct, frozen=True, tag=True):
     shed: dict[int, int] = {}  # living connections that are shed, by process
 
 
-ToChild = Begin | Follow | Look | Stop
+ToChild = Begin | Classify | Follow | Look | Stop
 ToParent = Attached | Looked
 
 _encoder = msgspec.msgpack.Encoder()

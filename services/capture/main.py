@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import sys
 from typing import TYPE_CHECKING
 
+from services.capture import allowances
 from services.capture.channel import Begin, Shape
 from services.capture.layout import Verdict
 from services.capture.life import Life
@@ -19,7 +21,19 @@ MIB, KIB = 1 << 20, 1 << 10
 
 
 def main(settings: Settings) -> int:
-    begin = Begin(shape(settings), os.getpid(), settings.pids, settings.exclude_pids, settings.node)
+    try:
+        classes, _ = allowances.classes(map(allowances.parse, settings.workloads))
+    except ValueError as error:
+        sys.stderr.write(f"plainwire capture: {error}\n")
+        return 1
+    begin = Begin(
+        rings=shape(settings),
+        parent=os.getpid(),
+        pids=settings.pids,
+        exclude_pids=settings.exclude_pids,
+        node=settings.node,
+        classes=allowances.numbers(classes),
+    )
     life = Life(begin)
     from services import runtime  # slow to import: the child compiles meanwhile
 
@@ -67,6 +81,7 @@ async def capture(given: Runtime, settings: Settings, begin: Begin, life: Life) 
     await given.endpoint("tick", work.tick)
     await given.endpoint("ready", work.ready)
     async with asyncio.TaskGroup() as tasks:
+        budget = tasks.create_task(work.budget.run(), name="budget")
         lives = tasks.create_task(work.supervisor.run(life), name="lives")
         loops = [
             tasks.create_task(loop(), name=loop.__name__)
@@ -76,5 +91,5 @@ async def capture(given: Runtime, settings: Settings, begin: Begin, life: Life) 
         work.supervisor.stop()
         await lives
         await work.delivery.flush()
-        for task in loops:
+        for task in (*loops, budget):
             task.cancel()

@@ -9,11 +9,12 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from services.capture import layout, reconcile
+from services.capture import layout, processes, reconcile
 from services.capture.canary import Canary
 from services.capture.channel import (
     Attached,
     Begin,
+    Classify,
     Follow,
     Look,
     Pulse,
@@ -67,6 +68,9 @@ class Prober:
             match await commands.get():
                 case Follow(targets=targets):
                     self._wanted.put_nowait(targets)
+                case Classify(classes=classes):
+                    self._kernel.set_classes(classes)
+                    processes.name_all(self._kernel)
                 case Look(number=number):
                     self._look(pulse=self._pulse(), answers=number)
                 case Stop():

@@ -23,10 +23,8 @@ def default_verdict(pids: tuple[int, ...]) -> Verdict:
 
 def enter(kernel: Kernel, begin: Begin) -> None:
     """The kernel's programs already follow forks: a child that the scan misses has inherited."""
-    for pid in pids():
-        comm = _read(pid, "comm")
-        if comm:
-            kernel.name(pid, comm.rstrip("\n"))
+    kernel.set_classes(begin.classes)
+    name_all(kernel)
     for roots, verdict in (
         (begin.pids, Verdict.INCLUDE),
         (begin.exclude_pids, Verdict.EXCLUDE),
@@ -41,6 +39,14 @@ def enter(kernel: Kernel, begin: Begin) -> None:
             known |= found
     kernel.memory.set_verdict(begin.parent, Verdict.EXCLUDE)
     kernel.memory.set_verdict(os.getpid(), Verdict.CANARY)
+
+
+def name_all(kernel: Kernel) -> None:
+    """With their classes."""
+    for pid in pids():
+        comm = _read(pid, "comm")
+        if comm:
+            kernel.name(pid, comm.rstrip("\n"))
 
 
 def descendants(roots: tuple[int, ...]) -> set[int]:

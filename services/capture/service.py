@@ -15,10 +15,20 @@ import msgspec
 
 from services import subjects
 from services.bus import Incoming, Outgoing
-from services.capture import coverage, layout
-from services.capture import sums as totals
-from services.capture.batches import Batch, Batches
-from services.capture.channel import Attached, Begin, Follow, Look, Looked, Pulse, ToParent
+from services.capture import allowances, coverage, layout
+from services.capture.accounts import Accounts
+from services.capture.batches import Batches
+from services.capture.budget import Budget
+from services.capture.channel import (
+    Attached,
+    Begin,
+    Classify,
+    Follow,
+    Look,
+    Looked,
+    Pulse,
+    ToParent,
+)
 from services.capture.delivering import Delivery
 from services.capture.layout import Verdict
 from services.capture.life import Life
@@ -27,10 +37,10 @@ from services.capture.processes import default_verdict
 from services.capture.reading import Reader
 from services.capture.restarts import Restarts
 from services.capture.settings import Settings
+from services.capture.shedding import WHOLE
 from services.capture.spool import Spool
-from services.capture.sums import Sums
 from services.capture.supervising import Supervisor
-from services.messages import BytesLedger, Coverage, Position, ServiceLedger, Target, Targets
+from services.messages import Coverage, Position, ServiceLedger, Target, Targets
 from services.records import EPOCH_BITS
 from services.runtime import Runtime
 
@@ -42,6 +52,7 @@ class Counters:
     reconciled: int = 0
     malformed_targets: int = 0
     attach_failures: int = 0
+    allowances_refused: int = 0
 
 
 @dataclass
@@ -53,23 +64,21 @@ class Service:
 
     def __post_init__(self) -> None:
         settings, bus = self.settings, self.runtime.bus
-        self.epoch = 0
+        self.epoch, self.accounts = 0, Accounts()
         self.spool = Spool(settings.spool_mib << 20)
-        self.delivery = Delivery(bus, self.spool, settings.node, self._stored)
+        self.delivery = Delivery(bus, self.spool, settings.node, self.accounts.stored)
         restarts = Restarts(settings.restarts, settings.breaker_seconds)
         silence = settings.silence_seconds
         self.supervisor = Supervisor(self, lambda: Life(self.begin), restarts, silence)
+        self.budget = Budget(bus, settings, self.accounts.sums, self._host)
         self.life: Life | None = None
-        self.reader: Reader | None = None
         self.targets: Targets | None = None
         self.attached: dict[str, Target] = {}
         self.failed: dict[str, str] = {}
         self.degraded = ""
-        self._lives: dict[int, tuple[Batches, Sums]] = {}  # ended, by epoch: some is to be stored
-        self._before = Sums()  # of those and of older ones
-        self._before_bytes = BytesLedger()  # of the older ones
         self._live = 0
         self._pulse = Pulse(visible=False, sent=0, seen=0)
+        self._told: dict[str, int] = {}  # classes
         self._shed: dict[int, int] = {}  # living connections, by process
         self._asked: dict[int, asyncio.Event] = {}
         self._changed = asyncio.Event()
@@ -85,6 +94,10 @@ class Service:
         if not former >> EPOCH_BITS:
             self.epoch = max(self.epoch, former)
 
+    @property
+    def reader(self) -> Reader | None:
+        return self.accounts.reader
+
     # --- the child's lives ---
 
     def began(self, life: Life, memory: Memory) -> None:
@@ -92,9 +105,26 @@ class Service:
         self.epoch = max(self.epoch + 1, time.time_ns() // 1_000_000)
         settings, limit = self.settings, self.runtime.bus.max_payload
         batches = Batches(settings.node, self.epoch, settings.shards, limit)
-        self.reader = Reader(memory, batches, self.spool, self._given_up)
+        given_up = self.accounts.given_up
+        self.accounts.began(Reader(memory, batches, self.spool, given_up))
+        self._told = self.begin.classes
+        self._allow()
         if self.targets is not None:
             life.tell(Follow(self.targets.targets))
+
+    def _host(self) -> tuple[Memory, int] | None:
+        return (self.reader.memory, self.life.pid) if self.reader and self.life else None
+
+    def _allow(self) -> None:
+        """The settings have the last word."""
+        own = [allowances.parse(text) for text in self.settings.workloads]
+        told = self.targets.allowances if self.targets else ()
+        self.budget.classes, refused = allowances.classes([*told, *own], self.budget.classes)
+        self.counters.allowances_refused = refused
+        found = allowances.numbers(self.budget.classes)
+        if self.life is not None and found != self._told:
+            self._told = found
+            self.life.tell(Classify(found))
 
     def heard(self, message: ToParent) -> None:
         match message:
@@ -105,11 +135,8 @@ class Service:
 
     def lost(self, why: str) -> None:
         """What it had seen and not told lies in the interval that parse calls unknown."""
-        if self.reader is not None:
-            own = self._own_sums(self.reader)
-            self._lives[self.epoch] = self.reader.batches, own
-            self._before = self._before.plus(own)
-        self.life, self.reader, self.degraded = None, None, why
+        self.accounts.ended()
+        self.life, self.degraded = None, why
         self.attached.clear()
         for asked in self._asked.values():
             asked.set()
@@ -136,19 +163,6 @@ class Service:
         self.counters.reconciled += 1
         self._changed.set()
 
-    def _stored(self, batch: Batch) -> None:
-        if batches := self._batches(batch.epoch):
-            batches.stored(batch)
-
-    def _given_up(self, batch: Batch, payload_bytes: int) -> None:
-        if batches := self._batches(batch.epoch):
-            batches.given_up(batch, payload_bytes)
-
-    def _batches(self, epoch: int) -> Batches | None:
-        if self.reader is not None and epoch == self.reader.batches.epoch:
-            return self.reader.batches
-        return self._lives[epoch][0] if epoch in self._lives else None
-
     # --- targets in, coverage out ---
 
     async def follow_targets(self) -> None:
@@ -166,6 +180,7 @@ class Service:
         self.delivery.links = tuple(
             value for key, value in message.headers.items() if key.lower() == "traceparent"
         )
+        self._allow()
         if self.life is not None:
             self.life.tell(Follow(self.targets.targets))
 
@@ -186,7 +201,17 @@ class Service:
         targets = self.targets or Targets(node=self.settings.node, time_ns=0, targets=())
         head = (time.time_ns(), self.epoch)
         told = coverage.describe(targets, self.attached, self.failed, self._included, head)
-        return msgspec.structs.replace(told, degraded=self.degraded)
+        return msgspec.structs.replace(
+            told,
+            degraded=self.degraded,
+            admitted=self.budget.node.share / WHOLE,
+            shed_connections=self._shared("connections_shed"),
+            shed_bytes=self.accounts.sums().lost.shed,
+        )
+
+    def _shared(self, name: str) -> int:
+        shared = self.reader.memory.shared if self.reader else None
+        return shared[1 + layout.SHARED_COUNTERS.index(name)] if shared else 0
 
     def _included(self, pid: int) -> bool:
         default = default_verdict(self.settings.pids)
@@ -226,38 +251,17 @@ class Service:
 
     # --- sums ---
 
-    def sums(self) -> Sums:
-        return self._before.plus(self._own_sums(self.reader)) if self.reader else self._before
-
-    def _own_sums(self, reader: Reader) -> Sums:
-        return totals.total(reader.memory.totals(n) for n in range(self.settings.shards))
-
-    def _bytes(self) -> BytesLedger:
-        for epoch, (batches, sums) in list(self._lives.items()):
-            if not batches.are_held():
-                del self._lives[epoch]
-                self._before_bytes = totals.joined(self._before_bytes, _ended(batches, sums))
-        found = self._before_bytes
-        for batches, sums in self._lives.values():
-            found = totals.joined(found, _ended(batches, sums))
-        if self.reader is None:
-            return found
-        sums, batches = self._own_sums(self.reader), self.reader.batches
-        own = totals.ledger(sums, batches.stored_bytes(), batches.lost_bytes(), ended=False)
-        return totals.joined(found, own)
-
     def ledger(self) -> ServiceLedger:
         return ServiceLedger(
             service="capture",
             node=self.settings.node,
             shards=tuple(range(self.settings.shards)),
             positions=self.positions(),
-            bytes=self._bytes(),
-            counters={**self.sums().counters(), **self._counters()},
+            bytes=self.accounts.bytes(),
+            counters={**self.accounts.sums().counters(), **self._counters()},
         )
 
     def _counters(self) -> dict[str, int]:
-        shared = self.reader.memory.shared if self.reader else [0] * 64
         restarts = self.supervisor.restarts
         return {
             "connections_live": self._live,
@@ -273,11 +277,11 @@ class Service:
             "canary_visible": int(self._pulse.visible),
             "canary_sent": self._pulse.sent,
             "canary_seen": self._pulse.seen,
-            **{name: shared[n + 1] for n, name in enumerate(layout.SHARED_COUNTERS)},
+            "connections_shed_now": sum(self._shed.values()),
+            "admitted_per_mille": 1000 * self.budget.node.share // WHOLE,
+            "share_lowered": self.budget.node.lowered,
+            "share_raised": self.budget.node.raised,
+            "load_per_mille": int(10 * self.budget.load),
+            **{name: self._shared(name) for name in layout.SHARED_COUNTERS},
             **{name: getattr(self.counters, name) for name in self.counters.__dataclass_fields__},
         }
-
-
-def _ended(batches: Batches, sums: Sums) -> BytesLedger:
-    ended = not batches.are_held()
-    return totals.ledger(sums, batches.stored_bytes(), batches.lost_bytes(), ended=ended)

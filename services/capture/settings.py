@@ -32,3 +32,12 @@ class Settings(SharedSettings, frozen=True, kw_only=True):
     """After so many failures of it in a row the node is marked degraded."""
     breaker_seconds: Annotated[float, Meta(gt=0)] = 300.0
     """How often it is then started all the same."""
+    shed: bool = True
+    """Capture fewer connections where all of them would cost more than the budget."""
+    cpu_percent: Annotated[float, Meta(gt=0)] = 50.0
+    """The budget: of one core, on average over 10 s."""
+    budget_mib: Annotated[int, Meta(ge=0)] = 96
+    """The budget: MiB a second that are captured at most; 0: any."""
+    workloads: tuple[str, ...] = ()
+    """Who is shed first, and whose rate is bounded: NAME=low, normal or high, or
+    NAME=PRIORITY:KIB a second. NAME is a process's."""
