@@ -13,7 +13,7 @@ from services.stage import Stage
 
 # State is plain data in trees: the collector of cycles has nothing to find in it, and would at its
 # usual thresholds look through 10,000 connections for a tenth of the time.
-COLLECT_AFTER = (50_000, 20, 100)
+COLLECT_AFTER = (20_000, 50, 100)
 
 
 def main(settings: Settings) -> int:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import folding, latency, load, throughput
+from tests.bench import folding, latency, load, parse_scale, throughput
 
 
 def nginx(rounds: int, seconds: float) -> dict[str, float]:
@@ -56,6 +56,7 @@ def main() -> int:
     figures: dict[str, object] = {}
     figures |= nginx(options.rounds, options.seconds)
     figures |= stages(options.rounds)
+    figures |= parse_scale.measure(options.rounds)
     figures |= wire_to_witness()
     for name, value in figures.items():
         sys.stdout.write(f"{name:32} {_shown(value)}\n")

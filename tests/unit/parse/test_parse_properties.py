@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hpack as reference
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,10 +10,16 @@ from services.parse import dialogue, shard
 from services.parse.limits import Limits
 from services.parse.shard import ShardState
 from services.records import Record
+from tests.support.strategies import (
+    EXCHANGES,
+    SIZES,
+    TRANSCRIPTS,
+    http1_transcripts,
+    mangled,
+)
 from tests.support.wire import (
     CONNECTION,
     EGRESS,
-    INGRESS,
     Kernel,
     assert_exact,
     converse,
@@ -22,71 +27,6 @@ from tests.support.wire import (
     joined_bodies,
     restored,
 )
-
-_TOKENS = st.text("abcXYZ-", min_size=1, max_size=8)
-_BODIES = st.binary(max_size=300)
-
-
-def _chunked(body: bytes, size: int) -> bytes:
-    chunks = [body[at : at + size] for at in range(0, len(body), size)]
-    return b"".join(b"%x;e\r\n%s\r\n" % (len(c), c) for c in chunks) + b"0\r\nT: 1\r\n\r\n"
-
-
-@st.composite
-def http1_messages(draw: st.DrawFn, first: str) -> bytes:
-    headers = "".join(f"{name}: {value}\r\n" for name, value in draw(
-        st.lists(st.tuples(_TOKENS, _TOKENS), max_size=3)))  # fmt: skip
-    body = draw(_BODIES)
-    if draw(st.booleans()):
-        framing, sent = "Transfer-Encoding: chunked\r\n", _chunked(body, draw(st.integers(1, 99)))
-    else:
-        framing, sent = f"Content-Length: {len(body)}\r\n", body
-    return f"{first}\r\n{headers}{framing}\r\n".encode() + sent
-
-
-@st.composite
-def http1_transcripts(draw: st.DrawFn) -> list[tuple[Direction, bytes]]:
-    transcript = []
-    for _ in range(draw(st.integers(1, 3))):
-        pipelined = draw(st.integers(1, 2))
-        for _ in range(pipelined):
-            transcript.append((EGRESS, draw(http1_messages("POST /p?q HTTP/1.1"))))
-        for _ in range(pipelined):
-            transcript.append((INGRESS, draw(http1_messages("HTTP/1.1 200 OK"))))
-    return transcript
-
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return len(payload).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + payload
-
-
-def _h2_message(peer: reference.Encoder, fields: list[tuple[str, str]], stream: int,
-                body: bytes) -> bytes:  # fmt: skip
-    block = peer.encode(fields)
-    return (
-        _frame(1, 0, stream, block[:3])
-        + _frame(9, 4, stream, block[3:])
-        + _frame(0, 8, stream, b"\x02" + body + bytes(2))
-        + _frame(0, 1, stream, body)
-    )
-
-
-@st.composite
-def http2_transcripts(draw: st.DrawFn) -> list[tuple[Direction, bytes]]:
-    client, server = reference.Encoder(), reference.Encoder()
-    transcript = [(EGRESS, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b""))]
-    transcript.append((INGRESS, _frame(4, 0, 0, b"") + _frame(4, 1, 0, b"")))
-    for stream in range(1, 2 * draw(st.integers(1, 4)), 2):
-        path, value = f"/{draw(_TOKENS)}", draw(_TOKENS)
-        request = [(":method", "PUT"), (":path", path), ("x-value", value)]
-        transcript.append((EGRESS, _h2_message(client, request, stream, draw(_BODIES))))
-        response = [(":status", "200"), ("x-value", value)]
-        transcript.append((INGRESS, _h2_message(server, response, stream, draw(_BODIES))))
-    return transcript
-
-
-TRANSCRIPTS = http1_transcripts() | http2_transcripts()
-SIZES = st.lists(st.integers(1, 60), min_size=1, max_size=40)
 
 
 def _cut(transcript: list[tuple[Direction, bytes]], sizes: list[int]) -> list[object]:
@@ -117,7 +57,7 @@ def test_any_order_of_arrival_gives_the_same_frames(transcript, random):
     assert _read(shuffled, other) == ordered
 
 
-@given(TRANSCRIPTS, st.randoms(use_true_random=False))
+@given(EXCHANGES, st.randoms(use_true_random=False))
 def test_records_may_arrive_in_any_batch(transcript, random):
     """As after a busy ring: whole exchanges come out, and in the end nothing is in flight."""
     kernel = Kernel()
@@ -146,19 +86,6 @@ def test_restoring_the_state_anywhere_changes_nothing(transcript, sizes, data):
         assert plain.batch(records[0]) == restarted.batch(records[1])
     assert restored(plain.state) == restarted.state
     assert plain.tick(20) == restarted.tick(20)
-
-
-@st.composite
-def mangled(draw: st.DrawFn) -> list[tuple[Direction, bytes]]:
-    transcript = draw(TRANSCRIPTS)
-    found = []
-    for direction, data in transcript:
-        changed = bytearray(data)
-        for _ in range(draw(st.integers(0, 3))):
-            at = draw(st.integers(0, len(changed)))
-            changed[at : at + draw(st.integers(0, 5))] = draw(st.binary(max_size=5))
-        found.append((direction, bytes(changed)))
-    return found
 
 
 @given(mangled() | st.lists(st.tuples(st.sampled_from(Direction), st.binary(max_size=80))), SIZES)

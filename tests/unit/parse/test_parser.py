@@ -23,10 +23,9 @@ def begin(parser: Parser, shard: int) -> Callable[[Incoming], list[Outgoing]]:
     return work.receive
 
 
-def incoming(payload: bytes) -> Incoming:
-    return Incoming(
-        subject=f"plainwire.raw.0.{NODE}", payload=payload, message_id="", sequence=1, headers={}
-    )
+def incoming(payload: bytes, shard: int = 0, node: str = NODE) -> Incoming:
+    subject = f"plainwire.raw.{shard}.{node}"
+    return Incoming(subject=subject, payload=payload, message_id="", sequence=1, headers={})
 
 
 def raw(kernel: Kernel, data: bytes, **changes: object) -> bytes:
@@ -53,12 +52,19 @@ def test_what_is_no_batch_of_this_shard_is_counted_and_survived():
     assert len(fold(incoming(raw(Kernel(), GET)))) == 1
 
 
+def test_a_batch_of_another_node_than_its_subject_s_is_counted_and_survived():
+    parser = Parser(Limits())
+    fold = begin(parser, 0)
+    assert fold(incoming(raw(Kernel(), GET), node="other")) == []
+    assert parser.ledger().counters["batches_malformed"] == 1
+
+
 def test_the_ledger_sums_the_shards():
     parser = Parser(Limits())
     kernels = [Kernel(), Kernel()]
     for shard, kernel in enumerate(kernels):
         kernel.lose(EGRESS, 5)
-        begin(parser, shard)(incoming(raw(kernel, GET, shard=shard)))
+        begin(parser, shard)(incoming(raw(kernel, GET, shard=shard), shard))
     sums = parser.ledger()
     assert sums.bytes is not None
     assert (sums.bytes.seen, sums.bytes.gaps, sums.bytes.in_flight) == (46, {"ring_full": 10}, 0)
