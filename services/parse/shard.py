@@ -32,6 +32,7 @@ from services.parse.limits import Limits
 from services.records import Record
 
 _MAX_UNKNOWN = 100
+_SPOOL = "spool_overflow"
 _CLOSING = frozenset({"capture_restart", "node_silent"})
 _AFTER_SILENCE = 1 << 20  # the pieces of a batch have lower numbers
 _by_time = attrgetter("boot_ns")
@@ -49,7 +50,8 @@ class NodeState(Struct):
     accounted: int = 0
     gaps: dict[str, int] = {}
     batches_lost: int = 0
-    lost_to: str = "expired"  # why batches are lost
+    lost_to: str = "expired"  # why batches are lost, beyond what capture's spool gave up
+    spool_lost: int = 0  # bytes
     interruption: str = ""  # of the stream; why, if batches turn out to be missing now
     silent: bool = False  # for so long that its connections were ended
     final: bool = False
@@ -128,16 +130,20 @@ def silence(state: ShardState, told: NodeSilent) -> list[FrameBatch]:
 
 def ledger(state: ShardState) -> BytesLedger:
     """seen == parsed + opaque + gaps + shed + in_flight: in flight is what the parsers hold, and
-    what the kernel tells of that was not given to them and is not declared missing."""
+    what the kernel tells of that was not given to them and is not declared missing. What is shed
+    is told by the kernel's totals alone, as such a connection has ended or never was."""
     sums, nodes = state.sums, state.nodes.values()
     gaps = {reason: size for reason, size in sums.gaps.items() if reason != "shed"}
+    untold = sum(map(_shed_untold, nodes))
     return BytesLedger(
         seen=sums.seen_before + sum(map(_seen, nodes)),
         parsed=sums.parsed,
         opaque=sums.opaque,
         gaps=gaps,
-        shed=sums.gaps.get("shed", 0),
-        in_flight=tracker.held(state.table) + sum(_seen(node) - node.accounted for node in nodes),
+        shed=sums.gaps.get("shed", 0) + untold,
+        in_flight=tracker.held(state.table)
+        + sum(_seen(node) - node.accounted for node in nodes)
+        - untold,
         unknown=tuple(sums.unknown),
     )
 
@@ -207,13 +213,15 @@ def _fold(
     lost = head.counter - node.counter - 1
     if lost:
         node.batches_lost += lost
-        node.lost_to = node.interruption or "expired"
-        add_counts(state.counters, {"batches_lost": lost, f"batches_lost_{node.lost_to}": lost})
+        if head.spool_lost_bytes == node.spool_lost:
+            node.lost_to = node.interruption or "expired"
+        node.spool_lost = head.spool_lost_bytes
+        add_counts(state.counters, {"batches_lost": lost, f"batches_lost_{_reason(node)}": lost})
     node.interruption, node.silent = "", False
     node.counter, node.boot_ns, node.anchor_ns = head.counter, head.boot_ns, head.anchor_ns
     node.totals, node.final = head.totals, head.final
     out = Emission(state.limits)
-    reason = node.lost_to if node.batches_lost else "unexplained"
+    reason = _reason(node)
     moment = _moment(state, head.node, node, reason)
     _read(state, head, records, moment, out)
     if head.final:
@@ -234,6 +242,15 @@ def _fold(
     if head.final:
         _close_accounts(state, node, reason)
     return _batches(state, raw_id(head), out.pieces())
+
+
+def _reason(node: NodeState) -> str:
+    """Why bytes are missing that the kernel says nothing of. What the spool gave up is known to the
+    byte, so that holes are its as far as that goes."""
+    if not node.batches_lost:
+        return "unexplained"
+    spooled = node.gaps.get(_SPOOL, 0) < node.spool_lost
+    return _SPOOL if spooled else node.lost_to
 
 
 def _moment(state: ShardState, name: str, node: NodeState, reason: str) -> Moment:
@@ -300,6 +317,12 @@ def _seen(node: NodeState) -> int:
     return max(node.totals.seen_bytes, node.accounted)
 
 
+def _shed_untold(node: NodeState) -> int:
+    """Shed, and in no hole of a connection that is known."""
+    untold = max(node.totals.lost.shed - node.gaps.get("shed", 0), 0)
+    return min(untold, _seen(node) - node.accounted)
+
+
 def _account(state: ShardState, node: NodeState, out: Emission) -> None:
     state.sums.parsed += out.parsed
     state.sums.opaque += out.opaque
@@ -307,6 +330,10 @@ def _account(state: ShardState, node: NodeState, out: Emission) -> None:
     add_counts(node.gaps, out.gaps)
     add_counts(state.counters, out.counters)
     node.accounted += out.arrived + sum(out.gaps.values())
+    excess = node.gaps.get(_SPOOL, 0) - node.spool_lost
+    if excess > 0:
+        for gaps in (state.sums.gaps, node.gaps):
+            add_counts(gaps, {_SPOOL: -excess, node.lost_to: excess})
 
 
 def _close_accounts(state: ShardState, node: NodeState, reason: str) -> None:

@@ -139,6 +139,32 @@ def test_bytes_of_a_lost_batch_are_gaps_expired_after_two_seconds(kernel):
     assert_exact(kernel.state)
 
 
+def test_bytes_that_the_spool_gave_up_are_its_to_the_byte_and_others_are_expired(kernel):
+    kernel.batch(kernel.record(EGRESS, POST))
+    kernel.head(), kernel.record(EGRESS, b"0123")
+    kernel.batch(kernel.record(EGRESS, b"45"), spool_lost_bytes=4)
+    kernel.head(), kernel.record(EGRESS, b"678")
+    kernel.batch(kernel.record(EGRESS, b"9"), spool_lost_bytes=4)
+    kernel.now += 3 * 10**9
+    kernel.batch(spool_lost_bytes=4)
+    kernel.now += 3 * 10**9
+    kernel.batch(spool_lost_bytes=4)
+    assert shard.ledger(kernel.state).gaps == {"spool_overflow": 4, "expired": 3}
+    assert_exact(kernel.state)
+
+
+def test_what_the_kernel_sheds_of_nobody_who_is_known_is_shed_and_not_in_flight(kernel):
+    kernel.lose(EGRESS, 500, connection=99, reason="shed")
+    kernel.tick()
+    sums = shard.ledger(kernel.state)
+    assert (sums.shed, sums.in_flight) == (500, 0)
+    kernel.lose(EGRESS, 20, reason="shed")
+    kernel.batch(closed=(kernel.closed(reason="shed"),))
+    sums = shard.ledger(kernel.state)
+    assert (sums.shed, sums.in_flight) == (520, 0)
+    assert_exact(kernel.state)
+
+
 # --- epochs ---------------------------------------------------------------------------------------
 
 
