@@ -27,11 +27,15 @@ from tests.support.nats_server import NatsServer
 from tests.support.workload import ROOT
 from tests.unit.collect.transcript import (
     NODE,
+    SECOND,
     batch,
+    body,
     closed,
+    end,
     opened,
     request,
     response,
+    response_head,
     tick,
 )
 
@@ -168,6 +172,37 @@ async def test_a_collect_that_is_killed_and_reads_again_stores_nothing_twice(
     assert ledger.counters["bus_duplicates"] == 1
 
 
+async def test_a_stream_is_stored_in_parts_each_once_though_collect_is_killed_between(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    head = response_head(headers=(("content-type", "text/event-stream"),))
+    begun = [opened(), *request(), head, body(b"data: 1\n\n")]
+    async with collecting(nats_server, tmp_path) as collect:
+        tap = await collect.client.subscribe(subjects.witnesses())
+        await collect.tell(batch(1, *begun, tick(6 * SECOND, counter=1)))
+        live = await tap.next_msg(DEADLINE)
+        await collect.folded(1)
+    async with collecting(nats_server, tmp_path) as collect:
+        await collect.tell(batch(2, body(b"data: 2\n\n", offset=9), tick(12 * SECOND, counter=2)))
+        await collect.folded(2)
+    async with collecting(nats_server, tmp_path) as collect:
+        await collect.tell(batch(3, end("response", 18), tick(13 * SECOND, counter=3)))
+        ledger = await collect.folded(3)
+        stored = [w for _, w in await collect.stored()]
+
+    assert msgspec.json.decode(live.data, type=Witness).state == "open"
+    assert [(w.part, w.final, w.state) for w in stored] == [
+        (1, False, "open"),
+        (2, False, "open"),
+        (3, True, "complete"),
+    ]
+    assert len({w.id for w in stored}) == 1
+    shown = [w.response.body.text for w in stored if w.response]
+    assert shown == ["data: 1\n\n", "data: 2\n\n", None]
+    assert ledger.exchanges is not None
+    assert (ledger.exchanges.begun, ledger.exchanges.complete) == (1, 1)
+
+
 async def test_malformed_bytes_are_counted_and_survived(
     nats_server: NatsServer, tmp_path: Path
 ) -> None:
@@ -189,9 +224,9 @@ async def test_a_witness_too_large_for_the_bus_is_stored_with_less_body(
         await collect.folded(1)
         ((_, witness),) = await collect.stored()
     assert witness.response is not None
-    body = witness.response.body
-    assert (body.size, body.truncated_by) == (len(large), "cap")
-    assert 100_000 < body.captured < len(large)
+    shown = witness.response.body
+    assert (shown.size, shown.truncated_by) == (len(large), "cap")
+    assert 100_000 < shown.captured < len(large)
 
 
 # Nobody listens at this endpoint.
