@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 RENEW_EVERY = 2.0  # seconds
 VALID_FOR = 8.0  # after the last renewal that succeeded; the bucket forgets after 10
+# A revision was asked for before anybody saw it: what others have seen for so long has run out.
+STALE_AFTER = VALID_FOR + 0.5
+
+Entries = Mapping[str, tuple[bytes | None, int]]
 
 
 @dataclass(slots=True)
@@ -30,6 +35,11 @@ class Lease:
 
     def valid(self, now: float) -> bool:
         return now < self.valid_until
+
+
+class Seen(NamedTuple):
+    revision: int
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +64,24 @@ class Plan:
     surplus: frozenset[int] = field(default_factory=frozenset)
 
 
-def view(entries: Mapping[str, tuple[bytes | None, int]], service: str) -> View:
+def seen_since(entries: Entries, before: Mapping[str, Seen], now: float) -> dict[str, Seen]:
+    """Since when each key has had its revision, as far as this replica saw."""
+    found = {}
+    for key, (_, revision) in entries.items():
+        known = before.get(key)
+        found[key] = known if known and known.revision == revision else Seen(revision, now)
+    return found
+
+
+def fresh(entries: Entries, since: Mapping[str, Seen], now: float) -> Entries:
+    """What has not been renewed for too long counts as deleted; it is taken behind its revision."""
+    return {
+        key: (None if now - since[key].at >= STALE_AFTER else value, revision)
+        for key, (value, revision) in entries.items()
+    }
+
+
+def view(entries: Entries, service: str) -> View:
     """Keys are `replica.<service>.<id>` and `owner.<service>.<shard>`; an entry is a value, None
     where it was deleted, and its revision."""
     replicas, owners = set(), {}

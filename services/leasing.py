@@ -20,6 +20,7 @@ from services.buckets import Bucket, Conflict, Unavailable
 from services.leases import RENEW_EVERY, Lease, View
 
 TRY_AGAIN_AFTER = 0.25  # seconds, where the bus gave no answer
+SHORTEST = 0.05  # seconds between two rounds
 ASK_AGAIN_AFTER = 0.5  # seconds until a replica that seems dead is asked once more
 
 AFTER_A_BUS_RESTART = 3.0  # seconds in which the others may claim again what they owned
@@ -55,6 +56,7 @@ class Leases:
         self._leaving = False
         self._suspects: frozenset[str] = frozenset()
         self._seen = View(frozenset(), {})
+        self._since: dict[str, leases.Seen] = {}
         self._patient_until = 0.0
         self._stored_name = f"replica.{self.service}.{self.me}"
 
@@ -110,20 +112,30 @@ class Leases:
             await self._renew_all(asked_at)
             if self._leaving:
                 return RENEW_EVERY
-            self._look(leases.view(await self._bucket.entries(f"*.{self.service}"), self.service))
+            self._look(await self._bucket.entries(f"*.{self.service}"))
         except Unavailable:
             self.counters["lease_rounds_failed"] += 1
             return TRY_AGAIN_AFTER
         dead, asked_twice = await self._dead()
         if self.now() >= self._patient_until:
             await self._follow(dead)
-        return RENEW_EVERY if asked_twice else ASK_AGAIN_AFTER
+        return self._pause() if asked_twice else ASK_AGAIN_AFTER
 
-    def _look(self, seen: View) -> None:
+    def _pause(self) -> float:
+        """Until the next renewal, or until the next of the others' leases has run out."""
+        now = self.now()
+        ends = (seen.at + leases.STALE_AFTER - now for seen in self._since.values())
+        return max(SHORTEST, min((RENEW_EVERY, *(end for end in ends if end > 0))))
+
+    def _look(self, entries: leases.Entries) -> None:
         """Owners that are all gone at once were not gone: the bus has lost its buckets, and they
         claim their shards again once they are connected."""
+        now = self.now()
+        self._since = leases.seen_since(entries, self._since, now)
+        seen = leases.view(leases.fresh(entries, self._since, now), self.service)
+        gone = not entries.keys() - {self._stored_name, *map(self._key, self.held)}
         others = {o.replica for o in self._seen.owners.values()} - {self.me, ""}
-        if others and not seen.replicas - {self.me} and not seen.owners.keys() - self.held.keys():
+        if others and gone:
             self._patient_until = self.now() + AFTER_A_BUS_RESTART
         self._seen = seen
 

@@ -91,7 +91,8 @@ class ShardWork:
         publish on a subject is the bus's to say). Raises MalformedBatch."""
         if records.kind_of(message.payload) is Kind.DECISION:
             silent = records.decode_decision(message.payload)
-            mine = silent.shard == self.state.shard
+            mine = message.subject == subjects.raw(self.state.shard, silent.node)
+            mine = mine and silent.shard == self.state.shard
             return shards.silence(self.state, silent) if mine else None
         head, found = records.decode_raw(message.payload)
         mine = message.subject == subjects.raw(self.state.shard, head.node)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import folding, latency, load, parse_scale, throughput
+from tests.bench import folding, latency, load, parse_scale, snapshots, throughput
 
 
 def nginx(rounds: int, seconds: float) -> dict[str, float]:
@@ -58,6 +58,7 @@ def main() -> int:
     figures |= stages(options.rounds)
     figures |= parse_scale.measure(options.rounds)
     figures |= wire_to_witness()
+    figures |= snapshots.measure(options.rounds)
     for name, value in figures.items():
         sys.stdout.write(f"{name:32} {_shown(value)}\n")
     if path := os.environ.get("BENCH_JSON"):

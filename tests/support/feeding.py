@@ -112,8 +112,8 @@ async def ledgers(client: Client, service: str, within: float = 0.4) -> list[Ser
             async for message in subscription.messages:
                 if not message.data:  # no such service
                     break
-                told = msgspec.json.decode(message.data)["endpoints"][0]["data"]
-                answers.append(msgspec.convert(told, ServiceLedger))
+                for endpoint in msgspec.json.decode(message.data)["endpoints"]:
+                    answers.append(msgspec.convert(endpoint["data"], ServiceLedger))
     except TimeoutError:
         pass
     await subscription.unsubscribe()
@@ -122,14 +122,23 @@ async def ledgers(client: Client, service: str, within: float = 0.4) -> list[Ser
 
 async def settled(client: Client, goal: list[Position], seconds: float = 40) -> None:
     """Until the replicas of collect, together, have told of every position."""
-    at: dict[int, int] = {}
-    async with asyncio.timeout(seconds):
-        while any(at.get(p.shard, 0) < p.counter for p in goal):
-            try:
-                found = await ledgers(client, "collect")
-            except nats.errors.Error:
-                found = []
-            at = {p.shard: p.counter for ledger in found for p in ledger.positions}
+    wanted = {p.shard: p.counter for p in goal}
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        at = await _positions(client, "collect")
+        if all(at.get(shard, 0) >= counter for shard, counter in wanted.items()):
+            return
+        if asyncio.get_running_loop().time() > deadline:
+            parsed = await _positions(client, "parse")
+            raise TimeoutError(f"wanted {wanted}, parse is at {parsed}, collect at {at}")
+
+
+async def _positions(client: Client, service: str) -> dict[int, int]:
+    try:
+        found = await ledgers(client, service)
+    except nats.errors.Error:
+        return {}
+    return {p.shard: p.counter for ledger in found for p in ledger.positions}
 
 
 async def witnesses(bus: Bus) -> list[Witness]:

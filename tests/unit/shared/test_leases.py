@@ -88,3 +88,13 @@ def test_replicas_that_follow_their_plans_end_with_one_owner_for_every_shard(
     counts = [sum(o.replica == me for o in owners.values()) for me in replicas]
     assert sum(counts) == shards
     assert counts == [leases.share(replicas, me, shards) for me in replicas]
+
+
+def test_what_is_not_renewed_has_run_out_for_others_too() -> None:
+    entries = {"owner.parse.0": (b"b", 7), "replica.parse.b": (b"", 8)}
+    since = leases.seen_since(entries, {}, now=100.0)
+    renewed = {**entries, "replica.parse.b": (b"", 9)}
+    since = leases.seen_since(renewed, since, now=102.0)
+    assert leases.fresh(renewed, since, now=108.4) == renewed
+    assert leases.fresh(renewed, since, now=108.5)["owner.parse.0"] == (None, 7)
+    assert leases.fresh(renewed, since, now=108.5)["replica.parse.b"] == (b"", 9)
