@@ -16,11 +16,17 @@ from tests.support.workload import ROOT
 from tests.unit.collect.transcript import (
     MS,
     NOON,
+    SECOND,
     end,
+    grpc_message,
+    opened,
     request,
     request_head,
     response,
     response_head,
+    shard,
+    tick,
+    told,
     witnessed,
 )
 
@@ -63,6 +69,28 @@ async def test_a_witness_arrives_as_a_span(monkeypatch: pytest.MonkeyPatch) -> N
     assert (span.start_ns, span.end_ns) == (NOON, NOON + 5 * MS)
     assert span.attributes["http.response.status_code"] == 200
     assert sink.counters()["spans_exported"] == 1
+
+
+async def test_a_stream_in_parts_is_one_span_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = request_head(
+        method="POST", path="/a.B/C", headers=(("content-type", "application/grpc"),)
+    )
+    parts = told(
+        shard(), opened(), head, end("request"), response_head(at=MS), grpc_message(b"x"),
+        tick(6 * SECOND), end("response", at=7 * SECOND, trailers=(("grpc-status", "0"),)),
+    )  # fmt: skip
+    assert [part.final for part in parts] == [False, True]
+    stopping = asyncio.Event()
+    with otlp.receiving() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+        sink = OtlpSink(queue=10)
+        for part in parts:
+            sink.offer(part)
+        stopping.set()
+        await sink.run(stopping)
+    (span,) = receiver.spans
+    assert (span.name, span.start_ns, span.end_ns) == ("a.B/C", NOON, NOON + 7 * SECOND)
+    assert (span.attributes["rpc.system"], span.attributes["rpc.grpc.status_code"]) == ("grpc", 0)
 
 
 async def test_what_waits_is_exported_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
