@@ -7,13 +7,11 @@ start ends in a BusError of one line with the mend; later failures are waited ou
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import nats
 import nats.errors
@@ -30,13 +28,14 @@ from nats.js.errors import (
 from nats.js.errors import Error as JetStreamError
 
 from services import streams, subjects
+from services.addresses import BusError, check_url, without_secrets
 from services.buckets import Bucket
 from services.cursor import Cursor, Incoming, StreamPosition
 from services.publishing import MESSAGE_ID, Publication, Publisher, Stored
 from services.settings import SharedSettings
 from services.telemetry import Telemetry
 
-__all__ = ["Bus", "BusError", "Incoming", "Outgoing", "connect"]
+__all__ = ["Bus", "BusError", "Incoming", "Outgoing", "check_url", "connect"]
 
 # A message, headers included, stays this far below the server's max_payload: nats-py lets a
 # slightly larger one pass, and the server then drops the connection.
@@ -50,10 +49,6 @@ NOT_READY_AFTER = 10.0  # seconds
 RETRY_AFTER = 0.02  # seconds
 
 log = logging.getLogger("plainwire.bus")
-
-
-class BusError(Exception):
-    """One line: what is wrong with the bus and what mends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,12 +285,13 @@ class Bus:
 
 async def connect(settings: SharedSettings, name: str, telemetry: Telemetry) -> Bus:
     """Connected, with streams declared and the shard count agreed. Raises BusError."""
-    url = check_url(settings)
+    urls = check_url(settings)
     client = Client()
-    bus = Bus(client, _without_secrets(url), telemetry, settings.nats_replicas)
+    told = ", ".join(map(without_secrets, urls))
+    bus = Bus(client, told, telemetry, settings.nats_replicas)
     try:
         async with asyncio.timeout(CONNECT_FOR):
-            await _connect(bus, url, settings, name)
+            await _connect(bus, urls, settings, name)
     except (TimeoutError, OSError, nats.errors.NoServersError):
         await bus.close()
         problem = f"no NATS server answers at {bus.url}; start one or set PLAINWIRE_NATS_URL"
@@ -310,10 +306,10 @@ async def connect(settings: SharedSettings, name: str, telemetry: Telemetry) -> 
     return bus
 
 
-async def _connect(bus: Bus, url: str, settings: SharedSettings, name: str) -> None:
+async def _connect(bus: Bus, urls: list[str], settings: SharedSettings, name: str) -> None:
     """Tries again while nothing listens; a server that refuses is an answer."""
     await bus.client.connect(
-        url,
+        urls,
         name=f"plainwire-{name}",
         token=_token(settings),
         error_cb=bus.on_error,
@@ -332,41 +328,6 @@ async def _connect(bus: Bus, url: str, settings: SharedSettings, name: str) -> N
 def destination(subject: str) -> str:
     """The subject without ids: what spans and metrics are named after."""
     return ".".join(subject.split(".")[:2]).replace("plainwire.store", "plainwire.witnesses")
-
-
-def check_url(settings: SharedSettings) -> str:
-    """Raises BusError where credentials or captured bytes would cross a network in the clear."""
-    url = settings.nats_url
-    parts = urlsplit(url)
-    if parts.scheme not in ("nats", "tls", "ws", "wss") or not parts.hostname:
-        raise BusError(
-            f"PLAINWIRE_NATS_URL is no NATS URL: {_without_secrets(url)}; "
-            "it looks like nats://host:4222"
-        )
-    encrypted = parts.scheme in ("tls", "wss")
-    if not (encrypted or _is_loopback(parts.hostname) or settings.nats_allow_plaintext):
-        raise BusError(
-            f"{_without_secrets(url)} is neither loopback nor TLS; use tls://, "
-            "or set PLAINWIRE_NATS_ALLOW_PLAINTEXT=true"
-        )
-    return url
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _without_secrets(url: str) -> str:
-    scheme, found, rest = url.partition("://")
-    if not found:
-        return scheme.rpartition("@")[2]
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
 
 
 def _token(settings: SharedSettings) -> str | None:

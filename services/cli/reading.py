@@ -60,7 +60,7 @@ async def reader(nats_url: str | None, config: str | None) -> AsyncIterator[Read
     try:
         async with asyncio.timeout(CONNECT_WITHIN):
             await client.connect(
-                url,
+                url.split(","),
                 name="plainwire-cli",
                 token=token,
                 allow_reconnect=False,
@@ -98,7 +98,7 @@ def _where(nats_url: str | None, config: str | None) -> tuple[str, str | None]:
     if nats_url is not None:
         settings = msgspec.structs.replace(settings, nats_url=nats_url)
     try:
-        url = check_url(settings)
+        url = ",".join(check_url(settings))
         file = settings.nats_token_file
         return url, Path(file).read_text().strip() if file else None
     except BusError as error:

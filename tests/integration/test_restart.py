@@ -112,7 +112,8 @@ async def test_replicas_come_and_go(nats_server: NatsServer, tmp_path: Path) -> 
             assert await asyncio.to_thread(leaving.wait, 10) == 0
             assert time.monotonic() - begin < 5
             await running.until_owned(service, 2, 2)
-        feeding_now.cancel()
+        running.feed.stop()
+        await feeding_now
         await running.all_witnessed_once()
 
 
@@ -134,7 +135,8 @@ async def test_a_replica_that_stood_still_is_replaced_and_does_no_harm(
             running.replicas.send(service, signal.SIGCONT)
         for service in SERVICES:
             await running.until_owned(service, 2, 2)
-        feeding_now.cancel()
+        running.feed.stop()
+        await feeding_now
         await running.all_witnessed_once()
 
 
@@ -147,5 +149,6 @@ async def test_a_rolling_restart_loses_nothing(nats_server: NatsServer, tmp_path
             leaving = running.replicas.terminate(service)
             assert await asyncio.to_thread(leaving.wait, 5) == 0
             await running.until_owned(service, SHARDS)
-        feeding_now.cancel()
+        running.feed.stop()
+        await feeding_now
         await running.all_witnessed_once()

@@ -42,6 +42,7 @@ class Feed:
         self._opened: set[int] = set()
         self._begun: list[tuple[int, int, int]] = []  # shard, connection, number
         self._numbers = itertools.count(1)
+        self._stopped = False
         self._turns: list[Iterator[int]] = [
             itertools.cycle(self._ids(shard)) for shard in range(self.shards)
         ]
@@ -55,11 +56,15 @@ class Feed:
         """So many exchanges a second, over all shards."""
         loop = asyncio.get_running_loop()
         begin, done = loop.time(), 0
-        while (now := loop.time() - begin) < seconds:
+        while (now := loop.time() - begin) < seconds and not self._stopped:
             due = int(now * rate) - done
             done += due
             await self.step(due)
             await asyncio.sleep(EVERY)
+
+    def stop(self) -> None:
+        """After the step in hand: one that is cut off would be sent in part."""
+        self._stopped = True
 
     async def step(self, exchanges: int) -> None:
         """Ends what the last step began and begins so many more; a batch for every shard."""
