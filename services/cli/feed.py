@@ -33,12 +33,14 @@ def as_line(payload: bytes) -> bytes:
 
 
 def as_row(payload: bytes) -> bytes:
-    """A row of a table as wide as the terminal is now."""
+    """A row of a table as wide as the terminal is now; a line where that is too narrow for one."""
+    width = shutil.get_terminal_size().columns
+    if not table.fits(width):
+        return as_line(payload)
     try:
         witness = _witness.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return as_line(payload)
-    width = shutil.get_terminal_size().columns
     return table.row(witness, width).encode(errors="backslashreplace")
 
 
@@ -49,6 +51,7 @@ class Feed:
         self._bus, self._output, self._render = bus, output, render
         self._sequence, self._advanced = 0, asyncio.Event()
         self.witnesses = 0
+        self.unread = asyncio.Event()  # set once the output takes no more
 
     async def run(self, after: int = 0) -> None:
         """For ever; `after` is the stream sequence of the last witness that is none of ours."""
@@ -56,6 +59,8 @@ class Feed:
             if incoming.sequence > after:
                 self._output.line(self._render(incoming.payload))
                 self.witnesses += incoming.message_id.endswith("/1")
+                if self._output.closed:
+                    self.unread.set()
             self._sequence = incoming.sequence
             self._advanced.set()
             self._advanced = asyncio.Event()

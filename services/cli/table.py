@@ -9,6 +9,12 @@ from services.messages import Witness
 
 _TARGET_AT_LEAST = 20
 _COLUMNS = {"TIME": 12, "PROCESS": 16, "": 2, "METHOD": 6, "STATUS": 6, "MS": 7}
+_BEFORE_TARGET = sum(size + 1 for size in _COLUMNS.values())
+
+
+def fits(width: int) -> bool:
+    """Whether a row has room for where the request went."""
+    return width >= _BEFORE_TARGET + _TARGET_AT_LEAST
 
 
 def header() -> str:
@@ -16,7 +22,7 @@ def header() -> str:
 
 
 def row(witness: Witness, width: int, zone: tzinfo | None = None) -> str:
-    """As wide as the terminal at most, so that a row is a line."""
+    """As wide as the terminal at most, where it `fits`, so that a row is a line."""
     request, response = witness.request, witness.response
     latency = witness.timing.latency_ms
     source = f"{escape(witness.source.process or witness.source.workload)}[{witness.source.pid}]"
@@ -28,11 +34,10 @@ def row(witness: Witness, width: int, zone: tzinfo | None = None) -> str:
         str(response.status) if response and response.status is not None else "-",
         "-" if latency is None else f"{latency:.1f}",
     )
-    begin = _row(cells)
     where = target(request.authority, request.path, request.scheme) if request else "-"
     where = where.removeprefix("https://")  # which is what all of this is
-    space = max(_TARGET_AT_LEAST, width - len(begin) - 1)
-    return f"{begin} {_cut(' '.join((where, *remarks(witness))), space)}"
+    space = max(_TARGET_AT_LEAST, width - _BEFORE_TARGET)
+    return f"{_row(cells)} {_cut(' '.join((where, *remarks(witness))), space)}"
 
 
 def _row(cells: tuple[str, ...]) -> str:

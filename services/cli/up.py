@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,12 +91,14 @@ async def _session(options: Options, started: Host, output: Output) -> int:
         try:
             async with await begin(started) as observer:
                 feed = Feed(observer.bus, output, render)
-                if watched:
+                if watched and table.fits(shutil.get_terminal_size().columns):
                     output.line(table.header().encode())
                 await _until_told(options, started, observer, feed)
+                if output.closed:
+                    say("not all witnesses were written: the output was closed")
                 if not options.quiet:
                     say((await observer.summary(feed.witnesses))[0])
-            return 0
+            return PLAINWIRE_FAILED if output.closed else 0
         finally:
             context.clear(os.environ, of=os.getpid())
             await started.stop()
@@ -113,12 +116,16 @@ async def _until_told(options: Options, started: Host, observer: Observer, feed:
     from services.cli.feed import last_sequence
     from services.cli.tasks import beside, race
 
-    async def another_signal() -> None:
+    async def signal() -> None:
         await started.watch.signals.get()
 
+    async def unread() -> None:
+        await feed.unread.wait()
+
     async def told() -> None:
-        await started.watch.signals.get()
-        await race(observer.drain(feed), another_signal(), within=None)
+        await race(signal(), unread(), within=None)
+        if not feed.unread.is_set():
+            await race(observer.drain(feed), signal(), within=None)
 
     before = await last_sequence(observer.bus) if options.nats else 0
     if started.server:

@@ -140,6 +140,28 @@ def test_only_the_named_processes_are_captured(server: Server, tmp_path: Path) -
     assert [" <- " in line for line in running.out] == [True]
 
 
+def test_it_ends_when_nobody_reads_its_witnesses(server: Server, tmp_path: Path) -> None:
+    context_file = tmp_path / "context.json"
+    with (tmp_path / "errors").open("w+") as errors:
+        process = subprocess.Popen(
+            [*command.COMMAND, "up", "--json", "--pid", str(server.process.pid)],
+            stdout=subprocess.PIPE, stderr=errors, text=True,
+            env=command.environ(PLAINWIRE_CONTEXT=str(context_file)),
+        )  # fmt: skip
+        with process:
+            until(context_file.exists, "up doesn't begin", 40)
+            assert process.stdout is not None
+            process.stdout.close()
+
+            def ended() -> bool:
+                curl(f"{server.url}/hello/unread")
+                return process.poll() is not None
+
+            until(ended, "up goes on", 40)
+        assert process.returncode == 125
+        assert "the output was closed" in Path(errors.name).read_text()
+
+
 def test_a_killed_up_takes_its_services_along(tmp_path: Path) -> None:
     with up(tmp_path) as running:
         ours = command.descendants(running.process.pid)

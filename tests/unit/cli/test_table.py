@@ -29,5 +29,7 @@ def test_a_row_is_as_wide_as_the_terminal_and_printable() -> None:
     assert "SECRET" not in table.row(WITNESS, 1000, UTC)
 
 
-def test_a_narrow_terminal_still_shows_where() -> None:
+def test_a_row_fits_where_it_still_shows_where() -> None:
+    narrowest = next(width for width in range(200) if table.fits(width))
+    assert len(table.row(WITNESS, narrowest, UTC)) == narrowest <= 80
     assert "h/aaaa" in table.row(WITNESS, 10, UTC)
