@@ -48,7 +48,7 @@ def _verdict(*, holds: bool) -> str:
 
 
 def summary(witnesses: int, services: Iterable[ServiceLedger]) -> str:
-    """One line at the end of a run; what was lost is always said."""
+    """One line at the end of a run; what was lost is always said, and why there may be nothing."""
     b = total_bytes(services)
     lost = sum(b.gaps.values()) + b.shed
     parts = [
@@ -57,6 +57,8 @@ def summary(witnesses: int, services: Iterable[ServiceLedger]) -> str:
         f"{b.parsed} parsed",
         f"{lost} lost{_reasons({**b.gaps, 'shed': b.shed})}",
     ]
+    if not b.seen:
+        parts.append("no use of OpenSSL's libssl")
     if b.opaque:
         parts.append(f"{b.opaque} not HTTP")
     if b.in_flight:

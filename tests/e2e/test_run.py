@@ -107,7 +107,9 @@ def test_http2_is_captured(server: Server) -> None:
 def test_a_command_without_tls_has_no_witness() -> None:
     ended = plainwire("run", "--json", "--", "sh", "-c", "exit 3")
     assert (ended.returncode, ended.stdout) == (3, "")
-    assert ended.stderr == "plainwire: 0 witnesses, 0 bytes seen, 0 parsed, 0 lost\n"
+    assert ended.stderr == (
+        "plainwire: 0 witnesses, 0 bytes seen, 0 parsed, 0 lost, no use of OpenSSL's libssl\n"
+    )
 
 
 def test_a_command_that_does_not_exist_is_one_line_and_127() -> None:

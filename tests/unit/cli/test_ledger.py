@@ -62,3 +62,9 @@ def test_the_summary_says_what_was_lost_and_why() -> None:
 def test_a_summary_without_losses_is_short() -> None:
     parse = ServiceLedger(service="parse", bytes=BytesLedger(seen=9, parsed=9))
     assert ledger.summary(1, [parse]) == "1 witness, 9 bytes seen, 9 parsed, 0 lost"
+
+
+def test_a_summary_of_nothing_says_what_was_looked_for() -> None:
+    assert ledger.summary(0, [ServiceLedger(service="parse", bytes=BytesLedger())]) == (
+        "0 witnesses, 0 bytes seen, 0 parsed, 0 lost, no use of OpenSSL's libssl"
+    )
