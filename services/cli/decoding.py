@@ -84,7 +84,12 @@ def _record_line(record: Record, *, payload: bool) -> str:
         f"  {record.connection:016x} {record.direction.name.lower():7} "
         f"{record.offset}+{len(record.payload)}{lost}"
     )
-    return f"{line} {escape(bytes(record.payload).decode('latin-1'))}" if payload else line
+    return f"{line} {_shown(record.payload)}" if payload else line
+
+
+def _shown(payload: bytes | memoryview) -> str:
+    """UTF-8 as it reads, any other byte as \\xNN."""
+    return escape(bytes(payload).decode(errors="backslashreplace"))
 
 
 def frame_lines(batch: FrameBatch, *, payload: bool) -> Iterator[str]:
@@ -111,7 +116,7 @@ def _frame_text(frame: AnyFrame, *, payload: bool) -> str:
     if not payload:
         return text
     if isinstance(frame, BodyFrame | GrpcFrame | WebSocketFrame):
-        return f"{text} {escape(frame.data.decode('latin-1'))}"
+        return f"{text} {_shown(frame.data)}"
     headers = getattr(frame, "headers", ())
     return text + "".join(f"\n    {escape(f'{name}: {value}')}" for name, value in headers)
 

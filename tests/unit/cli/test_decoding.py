@@ -85,6 +85,17 @@ def test_payload_is_shown_on_demand_and_escaped() -> None:
     assert "SECRET" in "".join(decode(FRAMES, payload=True))
 
 
+@pytest.mark.parametrize(
+    ("payload", "shown"), [("é€".encode(), "é€"), (b"\xc3\x96\xff\x00", "Ö\\xff\\x00")]
+)
+def test_payload_is_text_where_it_is_utf8(payload: bytes, shown: str) -> None:
+    body = BodyFrame(
+        connection=1, time_ns=1, stream=1, side="request", offset=0, size=9, data=payload
+    )
+    batch = FrameBatch(shard=0, counter=1, origin="n/1/0/2", piece=0, frames=(body,))
+    assert decode(encode_frames(batch), payload=True)[1].endswith(f"request 0+9 {shown}")
+
+
 def test_frames_show_their_structure_and_no_values() -> None:
     lines = decode(FRAMES, payload=False)
     assert lines[0] == "frames shard 0 #1 of n/1/0/2/0: 4"
