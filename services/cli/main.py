@@ -8,7 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import REMAINDER, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import (
+    REMAINDER,
+    ArgumentParser,
+    ArgumentTypeError,
+    Namespace,
+    RawDescriptionHelpFormatter,
+)
 from typing import NoReturn
 
 from services.cli.errors import PLAINWIRE_FAILED, Failure
@@ -50,8 +56,8 @@ def _config(command: ArgumentParser) -> None:
     command.add_argument("--config", metavar="FILE", help="TOML settings (PLAINWIRE_CONFIG)")
 
 
-def _lines(command: ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="a JSON object a line")
+def _lines(command: ArgumentParser, json: str) -> None:
+    command.add_argument("--json", action="store_true", help=json)
     command.add_argument("--output", metavar="FILE", help="write witnesses to FILE")
     command.add_argument("-q", "--quiet", action="store_true", help="no summary at the end")
     _config(command)
@@ -65,7 +71,7 @@ def _bus(command: ArgumentParser) -> None:
 
 
 def _run(command: ArgumentParser) -> None:
-    _lines(command)
+    _lines(command, "a JSON object a line on stdout, where CMD's own output goes to stderr")
     command.usage = f"{PROGRAM} run [--json] [--output FILE] [-q] [--config FILE] -- CMD ..."
     command.add_argument("cmd", nargs=REMAINDER, metavar="CMD", help="command and arguments")
 
@@ -75,7 +81,7 @@ def _up(command: ArgumentParser) -> None:
         "--pid", type=int, action="append", default=[], metavar="P", help="only P and its children"
     )
     command.add_argument("--nats", metavar="URL", help="use this bus, start none")
-    _lines(command)
+    _lines(command, "a JSON object a line")
 
 
 def _tap(command: ArgumentParser) -> None:
@@ -91,8 +97,14 @@ def _tap(command: ArgumentParser) -> None:
         command.add_argument(f"--{name}", metavar=name.upper(), help=meaning)
     command.add_argument("--json", action="store_true", help="a JSON object a line")
     command.add_argument("--payload", action="store_true", help="show captured bytes, escaped")
-    command.add_argument("-n", "--count", type=int, default=0, metavar="N", help="end after N")
+    command.add_argument("-n", "--count", type=_count, metavar="N", help="end after N")
     _bus(command)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text}: a number from 1 on")
+    return int(text)
 
 
 def _decode(command: ArgumentParser) -> None:

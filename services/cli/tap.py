@@ -23,14 +23,22 @@ LAST_SEQUENCE, SEQUENCE = "Nats-Last-Sequence", "Nats-Sequence"
 
 async def run(client: Client, gone: asyncio.Event, given: Namespace) -> int:
     wanted = Filter.of(given)
-    if wanted.restricts and given.what != "witnesses":
-        raise Failure(f"a filter on {given.what}: only witnesses have what it asks for", status=2)
+    _check(given, wanted)
     reader = Tap(given, wanted)
     await client.subscribe(_subject(given), cb=reader.receive)
     await race(_set(reader.done), _set(gone), within=None)
     if not reader.done.is_set():
         raise Failure("the bus has gone away; is it still running?")
     return 0
+
+
+def _check(given: Namespace, wanted: Filter) -> None:
+    """An option that can't do anything is refused, not ignored."""
+    if wanted.restricts and given.what != "witnesses":
+        raise Failure(f"tap {given.what} can't be filtered; `tap witnesses` can", status=2)
+    if given.payload and given.what in ("witnesses", "coverage"):
+        mend = "; bodies are in --json" if given.what == "witnesses" else ""
+        raise Failure(f"--payload is for tap raw and tap frames{mend}", status=2)
 
 
 async def _set(event: asyncio.Event) -> None:

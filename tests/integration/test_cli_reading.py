@@ -122,6 +122,23 @@ def test_a_tap_of_coverage_and_as_json(nats_server: NatsServer) -> None:
     assert json.loads(line)["node"] == "n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("frames --workload curl", "`tap witnesses` can"),
+        ("witnesses --payload", "bodies are in --json"),
+        ("coverage --payload", "for tap raw and tap frames"),
+    ],
+)
+def test_an_option_that_could_do_nothing_is_refused(
+    nats_server: NatsServer, arguments: str, words: str
+) -> None:
+    ended = plainwire("tap", *arguments.split(), "--nats", nats_server.url)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert words in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
 def test_malformed_messages_are_said_and_survived(nats_server: NatsServer) -> None:
     lines = tapped(nats_server, [Outgoing("plainwire.frames.0", b"PW\x02\x01\x1b[2J")], "frames")
     assert set(lines) == {"plainwire: a message that can't be decoded: the batch holds no frames"}

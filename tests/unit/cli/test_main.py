@@ -27,6 +27,8 @@ def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[st
         (["bogus"], 2),
         (["up", "--pid", "x"], 2),
         (["tap", "everything"], 2),
+        (["tap", "raw", "-n", "0"], 2),
+        (["tap", "raw", "-n", "-1"], 2),
         (["run"], 125),
         (["run", "--"], 125),
         (["run", "--bogus", "--", "true"], 125),
