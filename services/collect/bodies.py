@@ -47,7 +47,7 @@ def show(so_far: BodySoFar | None, end: EndFrame | None, meta: Meta, found: Foun
         data = redaction_bodies.body(data, header(meta.headers, "content-type"), found)
     text, dropped = _text(data, shown.cut)
     return Body(
-        size=_size(so_far, end, meta),
+        size=end.size if end is not None and not end.torn else _size(so_far, end, meta),
         captured=so_far.kept if shown.decoded else so_far.kept - dropped,
         truncated=shown.cut is not None,
         truncated_by=shown.cut,

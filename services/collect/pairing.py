@@ -157,17 +157,34 @@ def _on_body(fold: Fold, frame: BodyFrame) -> None:
         exchanges.miss(fold, exchange, Gap(
             part=f"{frame.side}.body", offset=body.reached, bytes=hole, reason="frames_lost",
         ))  # fmt: skip
-    most = fold.state.limits.body_bytes
-    over = frame.data and (body.stopped == "cap" or body.kept + len(frame.data) > most)
+    state, kept, size = fold.state, body.kept, len(frame.data)
+    if (
+        exchange.parts is None
+        and body.stopped is None
+        and kept == frame.offset == body.reached
+        and 0 < size == frame.size
+        and kept + size <= state.limits.body_bytes
+    ):
+        body.chunks.append(frame.data)
+        body.kept = body.reached = kept + size
+        state.buffered += size
+    else:
+        _on_rest(fold, exchange, body, frame)
+    if state.buffered > state.limits.buffered_bytes:
+        exchanges.relieve(fold)
+
+
+def _on_rest(fold: Fold, exchange: Exchange, body: BodySoFar, frame: BodyFrame) -> None:
+    """Of a body that comes in parts, is over the cap, or has a hole."""
+    over = body.stopped == "cap" or body.kept + len(frame.data) > fold.state.limits.body_bytes
+    over = over and bool(frame.data)
     if exchange.parts is not None or (over and parting.streams(fold, exchange, frame)):
         number = fold.state.connections[frame.connection].streams[frame.stream]
         parting.receive(fold, number, body, frame)
-    else:
-        if body.stopped is None and frame.offset == body.kept:
-            _keep(fold.state, body, frame)
-        body.reached = max(body.reached, frame.offset + frame.size)
-    if fold.state.buffered > fold.state.limits.buffered_bytes:
-        exchanges.relieve(fold)
+        return
+    if body.stopped is None and frame.offset == body.kept:
+        _keep(fold.state, body, frame)
+    body.reached = max(body.reached, frame.offset + frame.size)
 
 
 def _keep(state: ShardState, body: BodySoFar, frame: BodyFrame) -> None:

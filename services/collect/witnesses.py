@@ -23,6 +23,7 @@ from services.messages import (
     Request,
     RequestHead,
     Response,
+    ResponseHead,
     Role,
     Timing,
     Trace,
@@ -92,16 +93,19 @@ def build(exchange: Exchange, connection: Connection, ended: Ended, limits: Limi
         gaps=ended.gaps,
         trace=_trace(identity, exchange.request),
         partial_reasons=ended.reasons,
-        anomalies=_anomalies(exchange),
+        anomalies=_anomalies(exchange.request, response),
         grpc=conversations.grpc(exchange, cap, found) if called else None,
         websocket=conversations.websocket(exchange, cap, found) if upgraded else None,
         redacted=_redacted(found),
     )
 
 
-def _anomalies(exchange: Exchange) -> tuple[str, ...]:
-    heads = (exchange.request, exchange.response)
-    return tuple(head.anomaly for head in heads if head is not None and head.anomaly)
+def _anomalies(asked: RequestHead | None, answered: ResponseHead | None) -> tuple[str, ...]:
+    first = "" if asked is None else asked.anomaly
+    second = "" if answered is None else answered.anomaly
+    if not first and not second:
+        return ()
+    return tuple(anomaly for anomaly in (first, second) if anomaly)
 
 
 def _identity(exchange: Exchange) -> str:
