@@ -1,0 +1,48 @@
+"""Proofs that take minutes. Each is a subcommand; its module has one function that fails or not.
+
+scripts/soak restart [--kills 50] [--rate 500]     parse and collect, real captured traffic
+scripts/soak cluster                               leaders of three servers, R3 streams
+scripts/soak bus                                   a single server that forgets everything
+scripts/soak model [--examples 5000]               crashes between any two awaits, in memory
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+from tests.soak import model, repeated, restart
+
+Proof = Callable[[argparse.Namespace], None]
+
+PROOFS: dict[str, Proof] = {
+    "restart": restart.run,
+    "cluster": repeated.cluster,
+    "bus": repeated.bus,
+    "model": model.run,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="scripts/soak", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("proof", choices=sorted(PROOFS))
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--rate", type=float, default=500, help="exchanges a second")
+    parser.add_argument("--examples", type=int, default=5_000)
+    given = parser.parse_args()
+    begun = time.monotonic()
+    try:
+        PROOFS[given.proof](given)
+    except AssertionError as error:
+        sys.stdout.write(f"{given.proof}: FAILED {str(error)[:2000]}\n")
+        return 1
+    sys.stdout.write(f"{given.proof}: passed in {time.monotonic() - begun:.0f} s\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

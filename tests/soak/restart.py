@@ -1,0 +1,18 @@
+"""Parse and collect killed at random while real traffic is captured: one witness an exchange."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.support import killing, pipeline
+
+
+def run(given: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        with pipeline.running(Path(folder) / "line") as line:
+            outcome = killing.kill_at_random(line, Path(folder), given.kills, given.rate)
+        sys.stdout.write(f"{given.kills} kills, {outcome.sent} exchanges, {outcome.states}\n")
+        killing.check(outcome)
