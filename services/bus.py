@@ -10,9 +10,11 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import nats
 import nats.errors
 from nats.aio.client import Client
@@ -65,11 +67,27 @@ class Outgoing:
 
 
 class StreamState(NamedTuple):
-    """`fill` is the share of the bytes that it may hold."""
+    """`fill` is the share of the bytes that it may hold; from its first message to its last are
+    `lag` seconds: where readers purge, so much is unread."""
 
-    messages: int
-    last: int
     fill: float
+    lag: float
+
+
+class _State(msgspec.Struct):
+    messages: int
+    bytes: int
+    first_ts: datetime
+    last_ts: datetime
+
+
+class _Limits(msgspec.Struct):
+    max_bytes: int = 0
+
+
+class _StreamInfo(msgspec.Struct):
+    state: _State
+    config: _Limits
 
 
 @dataclass(slots=True)
@@ -182,11 +200,14 @@ class Bus:
     async def state(self, stream: str) -> StreamState | None:
         """How full it is; None where nobody says so."""
         try:
-            info = await self._impatient.stream_info(stream)
-        except (JetStreamError, nats.errors.Error, TimeoutError):
+            subject = f"$JS.API.STREAM.INFO.{stream}"
+            answer = await self.client.request(subject, timeout=BUCKET_TIMEOUT)
+            info = msgspec.json.decode(answer.data, type=_StreamInfo)
+        except (msgspec.DecodeError, nats.errors.Error, TimeoutError):
             return None
-        own, most = info.state, info.config.max_bytes or 0
-        return StreamState(own.messages, own.last_seq, own.bytes / most if most > 0 else 0.0)
+        own, most = info.state, info.config.max_bytes
+        lag = (own.last_ts - own.first_ts).total_seconds() if own.messages else 0.0
+        return StreamState(own.bytes / most if most > 0 else 0.0, lag)
 
     def bucket(self, name: str) -> Bucket:
         return Bucket(self.client, self._impatient, self.publisher, name)

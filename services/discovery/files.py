@@ -13,6 +13,7 @@ from services.discovery.elf import Elf, MalformedElf, Read
 from services.discovery.image import FileImage
 from services.discovery.inventory import Finding
 from services.discovery.opening import opened
+from services.discovery.probing import Returns
 from services.messages import FileIdentity
 
 MAX_CACHED = 4096
@@ -23,7 +24,7 @@ Key = tuple[int, int, int, int]
 class Files:
     """Findings by (device, inode, size, mtime): a scan that meets known files costs a stat each."""
 
-    def __init__(self, *, uretprobes: bool = True) -> None:
+    def __init__(self, uretprobes: Returns = Returns.STILL) -> None:
         self._uretprobes = uretprobes
         self._found: dict[Key, Finding] = {}
         self.resolved = 0
@@ -48,7 +49,7 @@ class Files:
 
     def _resolve(self, path: str) -> Finding | None:
         with opened(path) as (read, status):
-            finding = _finding(read, status, os.path.dirname(path), uretprobes=self._uretprobes)
+            finding = _finding(read, status, os.path.dirname(path), self._uretprobes)
         while len(self._found) >= MAX_CACHED:
             self._found.pop(next(iter(self._found)))
         self._found[_key(status)] = finding
@@ -60,14 +61,12 @@ def _key(status: os.stat_result) -> Key:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _finding(
-    read: Read, status: os.stat_result, directory: str, *, uretprobes: bool = True
-) -> Finding:
+def _finding(read: Read, status: os.stat_result, directory: str, uretprobes: Returns) -> Finding:
     key = _key(status)
     try:
         file = elf.parse(read)
         identity = _identity(key, elf.build_id(file))
-        chosen = sites.choose(FileImage(file, calls.NAMES), uretprobes=uretprobes)
+        chosen = sites.choose(FileImage(file, calls.NAMES), uretprobes)
     except MalformedElf as problem:
         return Finding(identity=_identity(key, ""), reason=f"malformed ELF file: {problem}")
     return Finding(

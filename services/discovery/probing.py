@@ -1,12 +1,15 @@
 """The sites that see one function's calls begin and end, and what they cost.
 
 An entry is an emulated instruction that provably sees the arguments, else the first byte. An exit
-is an emulated instruction that provably sees the result, else a uretprobe where that is allowed,
-else every RET, where these are proven to be all ways out.
+is an emulated instruction that provably sees the result, else every RET, where these are proven to
+be all ways out, else a uretprobe. The kernel keeps the return addresses that a uretprobe replaced
+by thread, last in first out: a program whose fibers switch within a probed call (in a BIO's
+callback) jumps to another fiber's, and dies. So a call that can wait has one only as a last resort.
 """
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Final
 
 from msgspec import Struct, structs
@@ -27,6 +30,16 @@ URETPROBE: Final = 0.4
 
 _RETURN_ADDRESS = 8  # bytes: after a return the stack pointer is above its value at entry
 UNSAFE_RETURNS = "no uretprobe on this kernel: it kills what runs under a strict seccomp filter"
+FIBERS = "no uretprobe: it kills a program whose fibers switch within the call"
+
+
+class Returns(Enum):
+    """Where uretprobes may be: wherever they are cheap, only in calls that can't wait (and as a
+    last resort), or nowhere."""
+
+    ALWAYS = "always"
+    STILL = "still"
+    NEVER = "never"
 
 
 class Probed(Struct, frozen=True):
@@ -43,10 +56,9 @@ class Unprobed(Exception):
 
 
 class Prober(Struct, frozen=True):
-    """`uretprobes`: whether the kernel's are safe for whoever runs the code."""
-
     image: Image
-    uretprobes: bool = True
+    uretprobes: Returns = Returns.STILL
+    last_resort: bool = False
 
     def pair(self, probed: Probed) -> list[Site]:
         """Raises Unprobed."""
@@ -63,28 +75,36 @@ class Prober(Struct, frozen=True):
 
     def exits(self, probed: Probed) -> list[Site]:
         """One site, or one at each RET. Raises Unprobed."""
-        if self.image.machine == AARCH64:
-            found: Place | str = "no emulated instruction is looked for on arm64"
-            returns = arm64.returns(probed.body)
-        elif self.image.machine == X86_64:
-            found = placing.emulated_exit(sweep(probed.body))
-            returns = placing.returns(sweep(probed.body))
-        else:
-            found = returns = "neither x86-64 nor arm64 code"
+        found, returns = self._ways_out(probed.body)
         if isinstance(found, Place):
             return [self._exit_at(probed, found)]
-        if self.uretprobes and not (self.image.machine == AARCH64 and isinstance(returns, tuple)):
-            reason = returns if self.image.machine == AARCH64 else found
-            return [self._uretprobe(probed, str(reason))]
-        if isinstance(returns, str):
-            raise Unprobed(f"{UNSAFE_RETURNS}, and {returns}" if not self.uretprobes else returns)
-        return [self._exit_at(probed, self._at_ret(ip, found)) for ip in returns]
+        cheap_rets = self.image.machine == AARCH64 and isinstance(returns, tuple)
+        still = probed.abi == "object" and self.uretprobes is Returns.STILL
+        if not cheap_rets and (still or self.uretprobes is Returns.ALWAYS):
+            return [self._uretprobe(probed, found)]
+        if isinstance(returns, tuple):
+            return [self._exit_at(probed, self._at_ret(ip, found)) for ip in returns]
+        if self.last_resort and self.uretprobes is Returns.STILL:
+            return [self._uretprobe(probed, f"{returns}, so it can't be probed at its RETs")]
+        raise Unprobed(f"{self._refusal()}, and {returns}")
+
+    def _ways_out(self, body: Body) -> tuple[Place | str, tuple[int, ...] | str]:
+        """The emulated place that sees every result, and the RETs, or why there are none."""
+        if self.image.machine == AARCH64:
+            returns = arm64.returns(body)
+            return (returns if isinstance(returns, str) else "it has RETs"), returns
+        if self.image.machine == X86_64:
+            return placing.emulated_exit(sweep(body)), placing.returns(sweep(body))
+        return "neither x86-64 nor arm64 code", "its RETs can't be read"
+
+    def _refusal(self) -> str:
+        return UNSAFE_RETURNS if self.uretprobes is Returns.NEVER else FIBERS
 
     def _at_ret(self, address: int, refusal: str) -> Place:
         """The stack pointer at a RET is what it was at the call's first byte."""
         if self.image.machine == AARCH64:
             return Place(address, 0, emulated=True)
-        return Place(address, 0, emulated=False, reason=f"{refusal}; {UNSAFE_RETURNS}")
+        return Place(address, 0, emulated=False, reason=f"{refusal}; {self._refusal()}")
 
     def _entry(self, probed: Probed) -> Place:
         if self.image.machine != X86_64:

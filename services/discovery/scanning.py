@@ -17,6 +17,7 @@ from services import subjects
 from services.bus import Outgoing
 from services.discovery import inventory, kernels
 from services.discovery.files import Files
+from services.discovery.probing import Returns
 from services.discovery.processes import Scan, standing
 from services.discovery.settings import Settings
 from services.discovery.system import SystemLibraries
@@ -34,15 +35,15 @@ class Discovery:
     counters: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.files = Files(uretprobes=self._uretprobes())
+        self.files = Files(self._uretprobes())
         self._scan = Scan(self.files)
         self._system = SystemLibraries()
 
-    def _uretprobes(self) -> bool:
-        allowed = self.settings.uretprobes
-        return allowed == "always" or (
-            allowed == "auto" and kernels.uretprobes_are_safe(os.uname().release)
-        )
+    def _uretprobes(self) -> Returns:
+        if self.settings.uretprobes != "auto":
+            return Returns(self.settings.uretprobes)
+        safe = kernels.uretprobes_are_safe(os.uname().release)
+        return Returns.STILL if safe else Returns.NEVER
 
     def look(self) -> Targets:
         """Blocking: the node's state now."""

@@ -1,8 +1,8 @@
 """Which probe sites to choose for a TLS library: by cost, with proof, for a whole family of calls.
 
-Order of choice: the internal function that all calls of a family hand theirs on to (two traps serve
-them all), then each public function. In a function: an emulated instruction that provably sees the
-arguments or the result, then a uretprobe. What is not proven gets the fallback and its reason.
+Either the internal function that all calls of a family hand theirs on to (two traps serve them all)
+or each public function, whichever costs least for its dearest call. What is not proven gets the
+fallback and its reason.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 
 from services.discovery import sharing
 from services.discovery.calls import NEEDED, OBJECTS, READS, WRITES, Call, Family, ObjectCall
-from services.discovery.probing import Probed, Prober, Unprobed, dearest
+from services.discovery.probing import Probed, Prober, Returns, Unprobed, dearest
 from services.discovery.sharing import Image, Internal, Member
 from services.messages import Site
 
@@ -25,7 +25,7 @@ class Choice(Struct, frozen=True):
     omitted: tuple[Omitted, ...] = ()
 
 
-def choose(image: Image, *, uretprobes: bool = True) -> Choice:
+def choose(image: Image, uretprobes: Returns = Returns.STILL) -> Choice:
     """All sites of a library; none where it lacks a call that every TLS program needs."""
     if any(image.named(name) is None for name in NEEDED):
         return Choice()
@@ -47,19 +47,27 @@ def _carries_data(found: list[Site]) -> bool:
 
 def _of_family(prober: Prober, family: Family, omitted: list[Omitted]) -> list[Site]:
     members = sharing.members(prober.image, family)
-    without: list[Omitted] = []
-    singly = [site for member in members for site in _of_member(prober, family, member, without)]
-    shared, reason = _shared(prober, family, members)
-    if shared and (without or dearest(shared) <= dearest(singly)):
-        chosen = shared
-    else:
-        chosen = [_explained(site, reason) for site in singly] if reason else singly
-        omitted += without
+    chosen, without = _usual(prober, family, members)
+    if without:
+        chosen, without = _usual(structs.replace(prober, last_resort=True), family, members)
+    omitted += without
     for call in family.alone:
         body = prober.image.named(call.function)
         if body is not None:
             chosen = chosen + _of_member(prober, family, Member(call, body), omitted)
     return chosen
+
+
+def _usual(
+    prober: Prober, family: Family, members: list[Member]
+) -> tuple[list[Site], list[Omitted]]:
+    """Of the calls that programs make all the time, and which of them are without."""
+    without: list[Omitted] = []
+    singly = [site for member in members for site in _of_member(prober, family, member, without)]
+    shared, reason = _shared(prober, family, members)
+    if shared and (without or dearest(shared) <= dearest(singly)):
+        return shared, []
+    return [_explained(site, reason) for site in singly] if reason else singly, without
 
 
 def _shared(prober: Prober, family: Family, members: list[Member]) -> tuple[list[Site], str]:

@@ -22,7 +22,7 @@ from services.messages import Target
 from tests.support.uprobes import counting
 
 CALLS = 1009
-USUAL = ("SSL_read+", "SSL_write+")
+USUAL = ("SSL_read", "SSL_write")
 
 # Every call fails at once, in the function that does the work: the object has no role yet.
 FAILING = f"""
@@ -138,7 +138,7 @@ def test_calls_on_several_threads_are_seen_once_at_entry_and_exit(
 def test_a_transfer_needs_two_cheap_traps_or_the_target_says_why(target: Target) -> None:
     transfers = [site for site in target.sites if site.operation in ("read", "write")]
     usual = [site for site in transfers if site.function.startswith(USUAL)]
-    assert len(usual) in (4, 6, 8)  # a pair a family, or a pair a function
+    assert len(usual) >= 4  # a pair a family, or a pair a function, or all RETs
     assert all(site.cost == "emulated" or site.fallback for site in transfers)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from services.discovery import calls, elf, sites
 from services.discovery.disassembly import Body
 from services.discovery.image import FileImage
+from services.discovery.probing import Returns
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "functions"
 
@@ -87,8 +88,8 @@ def _record(path: str, title: str, license_name: str, *names: str) -> dict[str, 
     data = Path(path).read_bytes()
     file = elf.parse(lambda offset, size: data[offset : offset + size])
     recorder = _Recorder(FileImage(file, frozenset(names) or calls.NAMES))
-    for uretprobes in (True, False):
-        sites.choose(recorder, uretprobes=uretprobes)
+    for uretprobes in Returns:
+        sites.choose(recorder, uretprobes)
     for name in names:
         recorder.named(name)
     return {

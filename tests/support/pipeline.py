@@ -142,7 +142,7 @@ class Pipeline:
 
         self._until(reached, SETTLE_SECONDS, f"{service} does not reach batch {counter}")
 
-    def settle(self) -> None:
+    def settle(self, seconds: float = SETTLE_SECONDS) -> None:
         """Until collect has folded everything that the kernel has seen up to now."""
 
         async def tick(client: Client) -> list[Position]:
@@ -157,7 +157,7 @@ class Pipeline:
             at = {(p.node, p.shard): (p.epoch, p.counter) for p in ledger.positions}
             return all(at.get((p.node, p.shard), (0, 0)) >= (p.epoch, p.counter) for p in wanted)
 
-        self._until(reached, SETTLE_SECONDS, f"collect does not reach {wanted}")
+        self._until(reached, seconds, f"collect does not reach {wanted}")
 
     def ledger(self, service: str) -> ServiceLedger:
         return self._with_client(lambda client: self._ledger(client, service))

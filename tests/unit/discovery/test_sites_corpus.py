@@ -15,6 +15,7 @@ from services.discovery import arm64, placing, sites
 from services.discovery.calls import ARGUMENTS as NEEDED
 from services.discovery.disassembly import ARGUMENTS, Body, Leave, Listing, sweep, written
 from services.discovery.elf import AARCH64, X86_64
+from services.discovery.probing import Returns
 from services.messages import Site
 from tests.support.functions import CORPUS, RecordedImage, load
 
@@ -111,13 +112,13 @@ def test_arm64_rets_are_found_whole_or_the_function_is_refused(body: Body) -> No
     assert set(found) == plain
 
 
-@pytest.mark.parametrize("uretprobes", [True, False])
+@pytest.mark.parametrize("uretprobes", list(Returns))
 @pytest.mark.parametrize("build", OPENSSL)
 def test_a_site_is_an_instruction_and_no_long_nop_within_a_function(
-    build: str, uretprobes: bool
+    build: str, uretprobes: Returns
 ) -> None:
     image = IMAGES[build]
-    for site in sites.choose(image, uretprobes=uretprobes).sites:
+    for site in sites.choose(image, uretprobes).sites:
         body = is_of(image, site)
         assert site.address in instructions(body)
         at = site.address - body.address
@@ -126,7 +127,7 @@ def test_a_site_is_an_instruction_and_no_long_nop_within_a_function(
 
 @pytest.mark.parametrize("build", OPENSSL)
 def test_where_uretprobes_kill_there_are_none_and_data_is_seen_all_the_same(build: str) -> None:
-    chosen = sites.choose(IMAGES[build], uretprobes=False)
+    chosen = sites.choose(IMAGES[build], Returns.NEVER)
     assert {site.kind for site in chosen.sites} == {"uprobe"}
     for operation in ("read", "write"):
         events = {site.event for site in chosen.sites if site.operation == operation}
