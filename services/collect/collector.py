@@ -56,6 +56,7 @@ class Collector:
             counters.update(state.counters)
             counters["connections_known"] += len(state.connections)
             counters["bytes_buffered"] += state.buffered
+            counters["streams_open"] += len(state.streams)
         for sink in self._delivery.sinks:
             counters.update(sink.counters())
         return ServiceLedger(

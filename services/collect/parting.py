@@ -75,6 +75,7 @@ def give(fold: Fold, number: int, now_ns: int | None = None) -> None:
     exchange = state.exchanges[number]
     parts = exchange.parts
     assert parts is not None, "it comes in parts"
+    state.count("parts_given")
     before = exchange.size()
     told = ending.open_part(exchange)
     connection = state.connections[exchange.connection]
