@@ -25,7 +25,7 @@ from services.capture.shedding import HIGH, WHOLE, Backlog, Controller, Sample
 from services.capture.sums import Sums
 
 SECOND = 1.0
-PACE_OVER = 5  # seconds
+PACE_OVER = 10  # seconds
 STREAMS = (subjects.RAW, subjects.FRAMES)
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -100,29 +100,22 @@ class Budget:
         for name in STREAMS:
             state = await self._bus.state(name)
             if state is not None:
-                found.append(self._paces[name].backlog(state, time.monotonic()))
+                found.append(self._paces[name].backlog(state, time.time()))
         return tuple(found)
 
 
 @dataclass(slots=True)
 class Pace:
-    """How fast a stream's messages come and go, over some seconds: it is purged in lumps."""
+    """How fast a stream is read, over some seconds: what is read is removed in lumps."""
 
-    _looks: deque[tuple[float, int, int]] = field(
-        default_factory=lambda: deque(maxlen=PACE_OVER + 1)
-    )
+    _looks: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=PACE_OVER + 1))
 
     def backlog(self, state: StreamState, now: float) -> Backlog:
-        gone = state.last - state.messages
-        self._looks.append((now, gone, state.last))
-        since, gone_before, last_before = self._looks[0]
-        seconds = max(now - since, SECOND)
-        return Backlog(
-            fill=state.fill,
-            messages=state.messages,
-            into=max(0, state.last - last_before) / seconds,
-            out=max(0, gone - gone_before) / seconds,
-        )
+        oldest = now - state.lag
+        self._looks.append((now, oldest))
+        since, oldest_then = self._looks[0]
+        pace = max(0.0, oldest - oldest_then) / max(now - since, SECOND)
+        return Backlog(state.fill, state.lag, pace)
 
 
 def cpu_of(pid: int) -> float:

@@ -19,8 +19,12 @@ LOW, LOW_SECONDS = 25.0, 30  # below it for so long, it doubles
 COOLDOWN = 10  # seconds after a change
 SETTLING = 3  # seconds that an answer to an excess has to show
 
-MUCH = 0.25  # of RAW's size: below it a backlog is no danger
-PATIENCE = 5.0  # seconds of backlog that are allowed at the pace at which it is read
+HALF_FULL = 0.5  # of a stream's bytes: beyond it there is no waiting
+SOME = 1 / 16  # below it a backlog is no danger, whatever its age
+LATE = 5.0  # seconds of backlog that are nothing yet
+SOON = 60.0  # seconds within which a backlog must be read: half of the age at which RAW expires
+REMEMBERED = 180  # seconds
+
 TORN, TORN_SECONDS = 0.01, 60  # bytes lost in the rings: more than this share, for so long
 
 Priority = Literal["low", "normal", "high"]
@@ -40,12 +44,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Of one stream behind capture: what lies in it, and its messages' pace in and out."""
+    """Of one stream behind capture: how full it is, how many seconds of input it holds, and how
+    many of them are read in a second."""
 
     fill: float
-    messages: int
-    into: float
-    out: float
+    lag: float
+    pace: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +69,12 @@ def thermostat(share: int, high: Average, low: Average, *, cooling: bool) -> int
     return share
 
 
-def excess(sample: Sample, most: float) -> float:
-    """The factor by which less must come in, at most 1. `most` are bytes a second, 0 for any."""
-    factors = [backlog_factor(backlog) for backlog in sample.backlogs]
-    if most and sample.admitted > most:
-        factors.append(0.9 * most / sample.admitted)
-    return min(factors, default=1.0)
-
-
-def backlog_factor(backlog: Backlog) -> float:
-    """Where it grows and takes too long to be read, what comes in is cut below what goes out."""
-    if backlog.fill < MUCH or backlog.messages <= PATIENCE * backlog.out:
-        return 1.0
-    if backlog.into <= backlog.out:
-        return 1.0
-    return max(0.1, 0.7 * backlog.out / backlog.into)
+def is_too_much(backlog: Backlog) -> bool:
+    """It would be torn by its limits before it is read."""
+    if backlog.fill >= HALF_FULL:
+        return backlog.pace < 1
+    late = backlog.fill >= SOME and backlog.lag >= LATE
+    return late and 0 < backlog.pace < 1 and backlog.lag > SOON * backlog.pace
 
 
 @dataclass(slots=True)
@@ -93,6 +88,7 @@ class Controller:
     raised: int = 0
     _second: int = 0
     _loads: deque[float] = field(default_factory=lambda: deque(maxlen=LOW_SECONDS))
+    _shares: deque[int] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     _torn: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=TORN_SECONDS))
 
     def second(self, sample: Sample) -> int:
@@ -101,9 +97,10 @@ class Controller:
         self._loads.append(self._pressure(sample))
         self._torn.append((sample.torn, sample.seen))
         since = self._second - self.changed_at
-        factor = excess(sample, self.most)
-        if factor < 1 and since >= SETTLING:
-            self._move(max(FLOOR, int(self.share * factor)))
+        self._shares.append(self.share)
+        bearable = self._bearable(sample)
+        if bearable < self.share:
+            self._move(max(FLOOR, bearable))
         elif since >= COOLDOWN and self._is_torn():
             self._torn.clear()
             self._move(max(FLOOR, self.share // 2))
@@ -112,9 +109,27 @@ class Controller:
             self._move(thermostat(self.share, high, low, cooling=since < COOLDOWN))
         return self.share
 
+    def _bearable(self, sample: Sample) -> int:
+        """The share at which what comes in is what may, and what is read. What is read now was let
+        in under the share of its time: so one answer is enough, however long it takes to show."""
+        shares = [
+            int(0.7 * backlog.pace * self._share_of(backlog.lag))
+            for backlog in sample.backlogs
+            if is_too_much(backlog)
+        ]
+        settled = self._second - self.changed_at >= SETTLING
+        if settled and self.most and sample.admitted > self.most:
+            shares.append(int(0.9 * self.share * self.most / sample.admitted))
+        return min(shares, default=self.share)
+
+    def _share_of(self, age: float) -> int:
+        """So many seconds ago; the largest near that, as clocks and stages are in between."""
+        at = max(0, len(self._shares) - 1 - int(age))
+        return max(list(self._shares)[max(0, at - SETTLING) : at + SETTLING], default=self.share)
+
     def _pressure(self, sample: Sample) -> float:
         """The nearest limit, on the thermostat's scale: nothing may be raised close to any."""
-        backlog = max((HIGH * b.fill / MUCH / 2 for b in sample.backlogs), default=0.0)
+        backlog = max((HIGH * b.fill / HALF_FULL for b in sample.backlogs), default=0.0)
         rate = HIGH * sample.admitted / self.most if self.most else 0.0
         return max(sample.load, min(backlog, HIGH), min(rate, HIGH))
 

@@ -16,7 +16,7 @@ from services.capture.shedding import (
     Backlog,
     Controller,
     Sample,
-    backlog_factor,
+    is_too_much,
     of_class,
     thermostat,
 )
@@ -82,24 +82,39 @@ def test_nothing_is_raised_while_the_rate_is_near_its_limit() -> None:
     assert set(run(controller, Sample(load=1, admitted=70.0), 100)) == {WHOLE // 2}
 
 
-def test_a_backlog_that_grows_is_cut_below_the_pace_at_which_it_is_read() -> None:
-    growing = Backlog(fill=0.5, messages=1000, into=100, out=10)
-    assert backlog_factor(growing) == 0.1
-    assert backlog_factor(Backlog(0.5, 1000, 100, 80)) == pytest.approx(0.56)
-    assert Controller().second(Sample(load=1, backlogs=(growing,))) == int(WHOLE * 0.1)
+def test_a_backlog_that_is_read_too_slowly_is_cut_to_the_pace_at_which_it_is_read() -> None:
+    slow = Backlog(fill=0.3, lag=6.0, pace=0.09)
+    controller = Controller()
+    run(controller, Sample(load=1), 10)
+    shares = run(controller, Sample(load=1, backlogs=(slow,)), 4)
+    assert shares[0] == int(WHOLE * 0.7 * 0.09)
+    assert set(shares) == {shares[0]}, "one answer is enough while the old share is being read"
+
+
+def test_what_was_let_in_under_a_lower_share_and_is_still_too_much_is_cut_again() -> None:
+    controller = Controller()
+    run(controller, Sample(load=1, backlogs=(Backlog(0.3, 6.0, 0.09),)), 60)
+    share = controller.second(Sample(load=1, backlogs=(Backlog(0.3, 6.0, 0.05),)))
+    assert share == int(controller.share) < WHOLE * 0.7 * 0.09 / 10
 
 
 @pytest.mark.parametrize(
-    "backlog",
+    ("backlog", "wanted"),
     [
-        Backlog(fill=0.01, messages=10_000, into=100, out=0),
-        Backlog(fill=0.5, messages=100, into=100, out=50),
-        Backlog(fill=0.5, messages=1000, into=10, out=20),
+        (Backlog(fill=0.01, lag=100.0, pace=0.1), False),
+        (Backlog(fill=0.3, lag=2.0, pace=0.01), False),
+        (Backlog(fill=0.3, lag=20.0, pace=0.9), False),
+        (Backlog(fill=0.3, lag=20.0, pace=0.3), True),
+        (Backlog(fill=0.3, lag=20.0, pace=0.0), False),
+        (Backlog(fill=0.6, lag=5.0, pace=0.0), True),
+        (Backlog(fill=0.6, lag=5.0, pace=1.5), False),
     ],
-    ids=["small", "read soon", "shrinking"],
+    ids=["small", "young", "soon read", "late", "its reader restarts", "half full", "shrinking"],
 )
-def test_a_backlog_that_is_no_danger_changes_nothing(backlog: Backlog) -> None:
-    assert backlog_factor(backlog) == 1.0
+def test_a_backlog_is_too_much_where_its_limits_would_tear_it(
+    backlog: Backlog, wanted: bool
+) -> None:
+    assert is_too_much(backlog) == wanted
 
 
 def test_what_the_rings_refuse_for_a_minute_lowers_the_share() -> None:
