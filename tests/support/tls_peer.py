@@ -55,10 +55,10 @@ class Peer:
     conversations: list[Conversation] = field(default_factory=list)
 
     @contextmanager
-    def client(self, *exchanges: str) -> Iterator[Client]:
+    def client(self, *exchanges: str, program: str = sys.executable) -> Iterator[Client]:
         """Connects, and makes these exchanges at once; `Client.ask` makes more."""
         with subprocess.Popen(
-            [sys.executable, "-c", CLIENT, str(self.port), *exchanges],
+            [program, "-c", CLIENT, str(self.port), *exchanges],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         ) as process:  # fmt: skip
             client = Client(process)

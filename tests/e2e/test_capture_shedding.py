@@ -1,0 +1,79 @@
+"""Over its budget capture gives up whole connections, and counts them to the byte."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from services.messages import Direction, ServiceLedger
+from tests.support import capturing
+from tests.support.capturing import Capture, Delivered, until
+from tests.support.tls_peer import peer
+
+CLIENTS = 12
+
+
+async def ledger(capture: Capture) -> ServiceLedger:
+    return msgspec.json.decode(await capture.ask("ledger"), type=ServiceLedger)
+
+
+def holds(delivered: Delivered, connection: int) -> bool:
+    """Both directions without a hole up to where the connection was closed, or shed."""
+    closed = delivered.closed[connection]
+    for direction, final in (
+        (Direction.EGRESS, closed.egress),
+        (Direction.INGRESS, closed.ingress),
+    ):
+        whole = delivered.stream(connection, direction).whole()
+        if len(whole) != final.offset - final.lost.total():
+            return False
+    return True
+
+
+async def test_whole_connections_are_shed_and_the_others_stay_whole(tmp_path: Path) -> None:
+    with peer(tmp_path) as server, ExitStack() as stack:
+        clients = [stack.enter_context(server.client()) for _ in range(CLIENTS)]
+        async with capturing.capturing(tmp_path, budget_mib=1) as capture:
+            deadline = time.monotonic() + capturing.SECONDS
+            while not (await ledger(capture)).counters["lost_shed_bytes"]:
+                assert time.monotonic() < deadline, "nothing is shed"
+                for client in clients:
+                    client.ask("50000:50000")
+            for client in clients:
+                client.ask("1000:1000")
+                client.finish()
+            delivered = await capture.tick()
+            ours = [c for client in clients for c in delivered.of(client.pid)]
+            await until(lambda: delivered.closed.keys() >= set(ours))
+            reasons = [delivered.closed[connection].reason for connection in ours]
+            assert "shed" in reasons
+            assert all(holds(delivered, connection) for connection in ours)
+            delivered = await capture.tick()
+            assert delivered.seen() == delivered.delivered() + delivered.lost()
+            assert sum(head.totals.lost.shed for head in delivered.last_heads()) == delivered.lost()
+            found = await ledger(capture)
+            assert found.counters["connections_shed"] >= reasons.count("shed")
+            assert found.bytes is not None
+            assert found.bytes.shed == delivered.lost()
+            assert found.bytes.in_flight == 0
+
+
+async def test_a_workload_beyond_its_own_rate_is_shed_alone(tmp_path: Path) -> None:
+    greedy = tmp_path / "greedy"
+    greedy.symlink_to("/usr/bin/python3")
+    with peer(tmp_path) as server:
+        async with capturing.capturing(tmp_path, workloads="greedy=normal:64") as capture:
+            deadline = time.monotonic() + capturing.SECONDS
+            while not (await ledger(capture)).counters["lost_shed_bytes"]:
+                assert time.monotonic() < deadline, "nothing is shed"
+                with server.client(program=str(greedy)) as client:
+                    for _ in range(20):
+                        client.ask("20000:20000")
+            with server.client("1000:1000") as modest:
+                pass
+            delivered = await capture.tick()
+            assert len(delivered.of(modest.pid)) == 1
+            assert delivered.seen() == delivered.delivered() + delivered.lost()
