@@ -119,6 +119,31 @@ async def test_an_outage_of_the_bus_is_bridged(tmp_path: Path) -> None:
                 assert counters == list(range(1, len(counters) + 1))
 
 
+async def test_what_the_spool_gives_up_is_counted_to_the_byte(tmp_path: Path) -> None:
+    with peer(tmp_path) as server, server.client() as client:
+        async with capturing.capturing(tmp_path, pids=client.pid, spool_mib=1) as capture:
+            client.ask("1000:1000")
+            await capture.tick()
+            capture.server.kill()
+            await until(lambda: not capture.client.is_connected)
+            for _ in range(40):
+                client.ask("50000:50000")
+                await asyncio.sleep(0.03)
+            capture.server.start()
+            await until(lambda: capture.client.is_connected)
+            await until_it_answers(capture)
+            await capture.read_stream()
+            delivered = capture.delivered
+            given_up = sum(head.spool_lost_bytes for head in delivered.last_heads())
+            assert 2_000_000 < given_up < delivered.seen()
+            assert delivered.seen() == delivered.delivered() + delivered.lost() + given_up
+            (connection,) = delivered.of(client.pid)
+            (kept,) = server.conversations
+            assert is_true(delivered, connection, kept)
+            for head in delivered.heads.values():
+                assert head.lowest_held <= head.counter
+
+
 async def until_it_answers(capture: Capture) -> None:
     """Capture is on the bus again, and everything it had kept is stored."""
     deadline = asyncio.get_running_loop().time() + capturing.SECONDS
