@@ -11,18 +11,19 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.buckets import Bucket, Unavailable
 from services.bus import Outgoing, destination
-from services.cursor import Cursor, Incoming, StreamPosition
-from services.groups import Written
+from services.cursor import Cursor, StreamPosition
 from services.leases import Lease
+from services.outbox import Outbox
 from services.publishing import Stored
 from services.snapshots import Expired, Fenced, Head, Lost, Snapshots
+from services.work import Service, Work
 
 SAVE_EVERY = 1.0  # seconds
 SAVE_AT_LEAST_EVERY = 10.0
@@ -31,34 +32,6 @@ TRY_AGAIN_AFTER = 0.25
 PIECE_BYTES = 512 * 1024
 
 log = logging.getLogger("plainwire.stage")
-
-
-class Work(Protocol):
-    """A shard's state and what is done with it: pure but for being told of acknowledgements."""
-
-    def receive(self, message: Incoming) -> list[Outgoing]:
-        """Folds it; each output has an id that a replay repeats."""
-
-    def stored(self, messages: int) -> None:
-        """Every output of so many messages, since this object was made, is stored."""
-
-    def decide(self, now: float) -> list[Outgoing]:
-        """What only a clock can tell, as messages for the shard's own input."""
-
-    def write(self, *, everything: bool) -> Written:
-        """What has changed since the last call, or all 64 groups, empty ones included."""
-
-
-class Service(Protocol):
-    """Makes works. `owned` are those whose sums are this replica's."""
-
-    name: str
-    format: int
-    code: str
-    owned: MutableMapping[int, Work]
-
-    def begin(self, shard: int) -> Work: ...
-    def resume(self, shard: int, written: Written) -> Work | None: ...
 
 
 class Traces(Protocol):
@@ -78,33 +51,6 @@ class FoldingBus(Protocol):
     def cursor(self, stream: str, subject: str, after: StreamPosition | None) -> Cursor: ...
     async def purge(self, position: StreamPosition, stream: str, subject: str) -> None: ...
     def bucket(self, name: str) -> Bucket: ...
-
-
-class Outbox:
-    """Outputs that the bus has not stored yet, by message and place, in order."""
-
-    def __init__(self) -> None:
-        self.messages = 0
-        self._waiting: dict[tuple[int, int], Outgoing] = {}
-        self.changed = asyncio.Event()
-
-    def add(self, outputs: list[Outgoing]) -> None:
-        self.messages += 1
-        for place, out in enumerate(outputs):
-            self._waiting[self.messages, place] = out
-
-    def stored(self, at: tuple[int, int]) -> None:
-        self._waiting.pop(at, None)
-        self.changed.set()
-
-    def done(self) -> int:
-        """So many messages, from the first, have all their outputs stored."""
-        first = next(iter(self._waiting), None)
-        return self.messages if first is None else first[0] - 1
-
-    def waiting(self, messages: int) -> Iterator[tuple[tuple[int, int], Outgoing]]:
-        """Of all messages from this one on; a copy, as it is emptied meanwhile."""
-        yield from [item for item in self._waiting.items() if item[0][0] >= messages]
 
 
 @dataclass

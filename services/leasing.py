@@ -55,6 +55,7 @@ class Leases:
         self._hint = asyncio.Event()
         self._leaving = False
         self._suspects: frozenset[str] = frozenset()
+        self._buried: dict[str, int] = {}  # found dead, by the revision of their announcement
         self._seen = View(frozenset(), {})
         self._since: dict[str, leases.Seen] = {}
         self._patient_until = 0.0
@@ -177,18 +178,23 @@ class Leases:
 
     async def _dead(self) -> tuple[frozenset[str], bool]:
         """Those whose connection is gone, twice in a row; and whether nobody is left in doubt."""
-        others = (self._seen.replicas | {o.replica for o in self._seen.owners.values()}) - {
-            self.me,
-            "",
-        }
+        owners = {owner.replica for owner in self._seen.owners.values()}
+        others = (self._seen.replicas | owners) - {self.me, ""}
+        self._buried = {r: at for r, at in self._buried.items() if at == self._announced(r)}
         async with asyncio.TaskGroup() as tasks:
             asked = {
                 other: tasks.create_task(self.bus.is_dead(subjects.alive(self.service, other)))
-                for other in others
+                for other in others - self._buried.keys()
             }
         silent = frozenset(other for other, question in asked.items() if question.result())
         before, self._suspects = self._suspects, silent
-        return silent & before, silent <= before
+        self._buried |= {other: self._announced(other) for other in silent & before}
+        return frozenset(self._buried), silent <= before
+
+    def _announced(self, replica: str) -> int:
+        """The revision of its announcement: it stays dead until there is a newer one."""
+        seen = self._since.get(f"replica.{self.service}.{replica}")
+        return seen.revision if seen else 0
 
     async def _follow(self, dead: frozenset[str]) -> None:
         decided = leases.plan(self._seen, self.me, frozenset(self.held), self.shards, dead)

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 
 from services import subjects
 from services.bus import Bus
-from services.folding import PIECE_BYTES, Folding, Service, Work
+from services.folding import PIECE_BYTES, Folding
 from services.leasing import Leases
 from services.snapshots import Expired, Fenced, Snapshots
+from services.work import Service, Work
 
 __all__ = ["Service", "Stage", "Work"]
 

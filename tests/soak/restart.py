@@ -9,10 +9,14 @@ from pathlib import Path
 
 from tests.support import killing, pipeline
 
+CATCH_UP_SECONDS = 240  # for a backlog of the time in which nobody read
+
 
 def run(given: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         with pipeline.running(Path(folder) / "line") as line:
-            outcome = killing.kill_at_random(line, Path(folder), given.kills, given.rate)
+            outcome = killing.kill_at_random(
+                line, Path(folder), given.kills, given.rate, catch_up=CATCH_UP_SECONDS
+            )
         sys.stdout.write(f"{given.kills} kills, {outcome.sent} exchanges, {outcome.states}\n")
         killing.check(outcome)

@@ -27,9 +27,11 @@ class Outcome(NamedTuple):
     exact: bool
 
 
-def kill_at_random(line: Pipeline, folder: Path, kills: int, rate: float, seed: int = 5) -> Outcome:
+def kill_at_random(
+    line: Pipeline, folder: Path, kills: int, rate: float, catch_up: float = 30
+) -> Outcome:
     """So many kills of parse or collect, at most 1.5 s apart, under so many exchanges a second."""
-    chance = random.Random(seed)
+    chance = random.Random(kills)
     with load.nginx(folder) as port:
         command = ["-m", "tests.support.paced_traffic", str(port), str(rate), "36000"]
         traffic = subprocess.Popen(
@@ -43,7 +45,7 @@ def kill_at_random(line: Pipeline, folder: Path, kills: int, rate: float, seed: 
             line.start(service)
         traffic.terminate()
         sent = int(traffic.communicate(timeout=30)[0])
-    line.settle()
+    line.settle(catch_up)
     return _outcome(line, sent)
 
 
