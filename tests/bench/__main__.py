@@ -12,12 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import folding, latency, load, parse_scale, snapshots, throughput
+from tests.bench import folding, latency, load, overload, parse_scale, snapshots, throughput
 
 
 def nginx(rounds: int, seconds: float) -> dict[str, float]:
-    tiny = throughput.measure(rounds, seconds)
-    large = throughput.measure(max(1, rounds // 2), seconds, "/large", ("bare", "kept"))
+    chosen = ("bare", "empty", "first_byte", "kept", "all")
+    tiny = throughput.measure(rounds, seconds, only=chosen)
+    large = throughput.measure(max(1, rounds // 2), seconds, "/large", ("bare", "kept", "budget"))
     return {
         "nginx_bare_requests_per_second": tiny["bare"]["requests_per_second"],
         "nginx_kept": tiny["kept"]["kept"],
@@ -26,7 +27,11 @@ def nginx(rounds: int, seconds: float) -> dict[str, float]:
         "nginx_kept_empty": tiny["empty"]["kept"],
         "nginx_kept_first_byte": tiny["first_byte"]["kept"],
         "nginx_kept_over_first_byte": tiny["kept"]["kept"] / tiny["first_byte"]["kept"],
-        "nginx_kept_100_kib": large["kept"]["kept"],
+        "nginx_kept_100_kib": large["budget"]["kept"],
+        "nginx_kept_100_kib_shed": large["budget"]["shed"],
+        "nginx_kept_100_kib_lost": large["budget"]["lost"],
+        "nginx_kept_100_kib_no_budget": large["kept"]["kept"],
+        "nginx_kept_100_kib_no_budget_lost": large["kept"]["lost"],
     }
 
 
@@ -58,6 +63,7 @@ def main() -> int:
     figures |= stages(options.rounds)
     figures |= parse_scale.measure(options.rounds)
     figures |= wire_to_witness()
+    figures |= overload.measure(2 * options.seconds)
     figures |= snapshots.measure(options.rounds)
     for name, value in figures.items():
         sys.stdout.write(f"{name:32} {_shown(value)}\n")

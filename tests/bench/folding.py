@@ -40,7 +40,7 @@ def record(generate: Load) -> list[Incoming]:
     with (
         tempfile.TemporaryDirectory() as folder,
         load.nginx(Path(folder)) as port,
-        capturing(("discovery", "capture")) as running,
+        capturing(("discovery", "capture"), budget=False) as running,
     ):
         generate(port)
         running.ask("capture", "tick")

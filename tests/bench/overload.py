@@ -83,7 +83,8 @@ def measure(seconds: float, only: tuple[str, ...] = ()) -> dict[str, object]:
             with capturing(CAPTURE) as running:
                 figures["capture"] = _served(run(port, seconds), bare) | _losses(running)
             with capturing(EVERYTHING) as running:
-                figures["all"] = _served(run(port, seconds), bare) | _outcome(running)
+                served = run(port, seconds)
+                figures["all"] = _served(served, bare) | _outcome(running, served)
         found[f"overload_{name}"] = figures
     return found
 
@@ -110,7 +111,7 @@ def _losses(running: Pipeline) -> dict[str, object]:
     }
 
 
-def _outcome(running: Pipeline) -> dict[str, object]:
+def _outcome(running: Pipeline, served: Served) -> dict[str, object]:
     """What became of all exchanges of both ends, and whether both equations hold."""
     running.settle(SETTLE)
     parse, collect = running.ledger("parse").bytes, running.ledger("collect").exchanges
@@ -120,6 +121,7 @@ def _outcome(running: Pipeline) -> dict[str, object]:
         "holds": bytes_hold(parse) and exchanges_hold(collect),
         "gaps": parse.gaps,
         "complete": collect.complete,
+        "complete_share": collect.complete / (2 * served.requests),
         "partial": collect.partial,
         "open": collect.open,
         "torn": sum(n for reason, n in collect.partial.items() if reason not in _WHOLE),

@@ -32,13 +32,17 @@ Losses = dict[str, list[float]]
 
 
 @contextmanager
-def capturing(services: Sequence[str], targets: Targets | None = None) -> Iterator[Pipeline]:
-    """A nats-server and these services; `targets` stand in for discovery."""
+def capturing(
+    services: Sequence[str], targets: Targets | None = None, *, budget: bool = True
+) -> Iterator[Pipeline]:
+    """A nats-server and these services; `targets` stand in for discovery. Without a budget
+    everything is captured, whatever it costs."""
     with tempfile.TemporaryDirectory() as name:
         store = Path(name) / "nats"
         store.mkdir()
         with NatsServer(LocalProcess(), store) as server:
-            running = Pipeline(Path(name), server, {"PLAINWIRE_SHARDS": "1"})
+            settings = {"PLAINWIRE_SHARDS": "1", "PLAINWIRE_CAPTURE_SHED": str(budget).lower()}
+            running = Pipeline(Path(name), server, settings)
             try:
                 for service in services:
                     running.start(service)
@@ -63,8 +67,9 @@ def ways() -> dict[str, Way]:
     return {
         "bare": nullcontext,
         "empty": lambda: probing.empty(targets),  # type: ignore[dict-item, return-value]
-        "first_byte": lambda: capturing(("capture",), first_byte),
-        "kept": lambda: capturing(("discovery", "capture")),
+        "first_byte": lambda: capturing(("capture",), first_byte, budget=False),
+        "kept": lambda: capturing(("discovery", "capture"), budget=False),
+        "budget": lambda: capturing(("discovery", "capture")),
         "all": lambda: capturing(("discovery", "capture", "parse", "collect")),
     }
 
@@ -72,9 +77,11 @@ def ways() -> dict[str, Way]:
 def measure(
     rounds: int, seconds: float, path: str = "/", only: Sequence[str] = ()
 ) -> dict[str, dict[str, float]]:
-    """Requests a second of each way: median, share of bare, and the share of bytes lost."""
+    """Requests a second of each way: median, share of bare, and the shares of bytes that were shed
+    and that were lost otherwise."""
     rates: dict[str, list[float]] = {}
     lost: Losses = {}
+    shed: Losses = {}
     chosen = {name: way for name, way in ways().items() if not only or name in only}
     with tempfile.TemporaryDirectory() as folder, load.nginx(Path(folder)) as port:
         for _ in range(rounds):
@@ -84,12 +91,14 @@ def measure(
                     rates.setdefault(name, []).append(load.wrk(port, seconds, path))
                     if isinstance(running, Pipeline):
                         lost.setdefault(name, []).append(_lost_share(running))
+                        shed.setdefault(name, []).append(_shed_share(running))
     bare = statistics.median(rates["bare"])
     return {
         name: {
             "requests_per_second": statistics.median(found),
             "kept": statistics.median(found) / bare,
             "lost": statistics.median(lost.get(name, [0.0])),
+            "shed": statistics.median(shed.get(name, [0.0])),
         }
         for name, found in rates.items()
     }
@@ -98,4 +107,10 @@ def measure(
 def _lost_share(running: Pipeline) -> float:
     counters = running.ledger("capture").counters
     lost = sum(n for name, n in counters.items() if name.startswith("lost_"))
-    return (lost + counters["spool_dropped_bytes"]) / max(1, counters["seen_bytes"])
+    lost += counters["spool_dropped_bytes"] - counters["lost_shed_bytes"]
+    return lost / max(1, counters["seen_bytes"])
+
+
+def _shed_share(running: Pipeline) -> float:
+    counters = running.ledger("capture").counters
+    return counters["lost_shed_bytes"] / max(1, counters["seen_bytes"])

@@ -4,6 +4,7 @@ scripts/soak restart [--kills 50] [--rate 500]     parse and collect, real captu
 scripts/soak cluster                               leaders of three servers, R3 streams
 scripts/soak bus                                   a single server that forgets everything
 scripts/soak model [--examples 5000]               crashes between any two awaits, in memory
+scripts/soak steady [--minutes 10]                 capture's memory under load
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.soak import model, repeated, restart
+from tests.soak import model, repeated, restart, steady
 
 Proof = Callable[[argparse.Namespace], None]
 
@@ -22,6 +23,7 @@ PROOFS: dict[str, Proof] = {
     "cluster": repeated.cluster,
     "bus": repeated.bus,
     "model": model.run,
+    "steady": steady.run,
 }
 
 
@@ -33,6 +35,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--rate", type=float, default=500, help="exchanges a second")
     parser.add_argument("--examples", type=int, default=5_000)
+    parser.add_argument("--minutes", type=float, default=10)
     given = parser.parse_args()
     begun = time.monotonic()
     try:
