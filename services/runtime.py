@@ -26,14 +26,16 @@ from nats.micro.service import EndpointConfig, EndpointStats, Service, ServiceCo
 from services import bus as buses
 from services import health as healths
 from services import subjects, telemetry
+from services.addresses import without_secrets
 from services.bus import Bus, BusError
 from services.health import Health
 from services.messages import ServiceLedger
 from services.settings import SharedSettings
 from services.stage import Stage
 
-STOP_WITHIN = 4.0  # seconds that a body has for draining once it is told to stop
-FLUSH_WITHIN = 2.0
+STOP_WITHIN = 3.5  # seconds that a body has for draining once it is told to stop
+FLUSH_WITHIN = 1.0
+SAY_AFTER = 1.0  # second without a bus
 _PR_SET_DUMPABLE = 4
 
 log = logging.getLogger("plainwire.runtime")
@@ -196,7 +198,7 @@ async def _serve(
     traces = telemetry.start(name, settings.node, release())
     stopping = asyncio.Event()
     _stop_on_signals(stopping)
-    bus = await buses.connect(settings, name, traces)
+    bus = await _connected(name, settings, traces)
     runtime = Runtime(name, settings, bus, Health(f"plainwire_{name}"), traces, stopping)
     runtime.health.check("nats", bus.problem)
     runtime.health.counters = runtime.metrics
@@ -212,6 +214,19 @@ async def _serve(
             server.close()
         await bus.close()
         traces.close()
+
+
+async def _connected(name: str, settings: SharedSettings, traces: telemetry.Telemetry) -> Bus:
+    urls = ", ".join(map(without_secrets, settings.nats_url.split(",")))
+    loop = asyncio.get_running_loop()
+    waiting = loop.call_later(SAY_AFTER, log.info, "waiting for NATS at %s", urls)
+    try:
+        bus = await buses.connect(settings, name, traces)
+    finally:
+        waiting.cancel()
+    version = bus.client.connected_server_version
+    log.info("node %s, nats-server %s at %s", settings.node, version, bus.url)
+    return bus
 
 
 async def _serve_health(runtime: Runtime) -> asyncio.Server | None:

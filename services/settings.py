@@ -108,7 +108,7 @@ def _refuse_unknown(table: Mapping[str, object], fields: set[str], where: str) -
 
 
 def _unknown(key: str, choices: set[str], where: str) -> SettingsError:
-    near = get_close_matches(key, choices, 1)
+    near = get_close_matches(key, choices, 1, cutoff=0.75)
     mend = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(choices))}"
     return SettingsError(f"{where}: unknown setting {key}; {mend}")
 

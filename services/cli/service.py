@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 
+from services.cli import permission
 from services.cli.errors import Failure
 from services.settings import SettingsError, SharedSettings, load
 
@@ -46,6 +47,8 @@ def check_settings(environ: Mapping[str, str], config: str | None, status: int) 
 
 def run(name: str, environ: Mapping[str, str], config: str | None) -> int:
     settings = settings_of(name, environ, config)
+    if name == "capture":
+        permission.check()
     main = importlib.import_module(f"services.{name}.main").main
     status: int = main(settings)
     return status
