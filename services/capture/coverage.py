@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from services.messages import Coverage, CoverageEntry, CoverageState, Target, Targets, TlsProcess
 
 EXCLUDED = "not among the processes to capture"
@@ -35,6 +37,19 @@ def describe(
         processes=tuple(entry(process) for process in targets.processes),
         failed=tuple((names.get(key, key), reason) for key, reason in failed.items()),
     )
+
+
+def with_shed(coverage: Coverage, shed: Mapping[int, int]) -> Coverage:
+    """`shed` counts living connections that are shed, by process."""
+
+    def marked(entry: CoverageEntry) -> CoverageEntry:
+        count = shed.get(entry.pid, 0)
+        if not count or entry.state != "captured":
+            return entry
+        reason = f"{count} of its connections are shed, to stay within the budget"
+        return msgspec.structs.replace(entry, state="partly", reason=reason)
+
+    return msgspec.structs.replace(coverage, processes=tuple(map(marked, coverage.processes)))
 
 
 def _state(

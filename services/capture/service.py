@@ -202,7 +202,7 @@ class Service:
         head = (time.time_ns(), self.epoch)
         told = coverage.describe(targets, self.attached, self.failed, self._included, head)
         return msgspec.structs.replace(
-            told,
+            coverage.with_shed(told, self._shed),
             degraded=self.degraded,
             admitted=self.budget.node.share / WHOLE,
             shed_connections=self._shared("connections_shed"),

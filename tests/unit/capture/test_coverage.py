@@ -49,3 +49,12 @@ def test_a_target_that_could_not_be_attached_says_why() -> None:
 def test_a_process_without_target_has_discovery_s_reason() -> None:
     found = entry(process(target="", reason="no symbols"))
     assert (found.state, found.reason) == ("not_captured", "no symbols")
+
+
+def test_a_process_some_of_whose_connections_are_shed_is_partly_captured() -> None:
+    targets = Targets(node="n", time_ns=1, targets=(TARGET,), processes=(process(),))
+    told = coverage.describe(targets, {KEY: TARGET}, {}, lambda pid: True, (5, 6))
+    (found,) = coverage.with_shed(told, {7: 3, 8: 1}).processes
+    assert (found.state, found.file) == ("partly", "/lib/libssl")
+    assert found.reason == "3 of its connections are shed, to stay within the budget"
+    assert coverage.with_shed(told, {8: 1}) == told
