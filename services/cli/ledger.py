@@ -32,10 +32,21 @@ def ledger_lines(services: Iterable[ServiceLedger]) -> list[str]:
         f"{sum(e.partial.values())} partial{_reasons(e.partial)} + {e.filtered} filtered + "
         f"{e.open} open: {_verdict(holds=exchanges_hold(e))}",
     ]
+    for service in services:
+        if service.service == "capture" and service.bytes:
+            lines.append(_of_capture(service.node, service.bytes))
     for interval in b.unknown:
         seconds = (interval.to_ns - interval.from_ns) / 1e9
         lines.append(f"bytes unknown: {interval.node} was not captured for {seconds:.1f} s")
     return lines
+
+
+def _of_capture(node: str, b: BytesLedger) -> str:
+    return (
+        f"capture on {node}: {b.seen} seen == {b.parsed} on the bus + {sum(b.gaps.values())} gaps"
+        f"{_reasons(b.gaps)} + {b.shed} shed + {b.in_flight} under way: "
+        f"{_verdict(holds=bytes_hold(b))}"
+    )
 
 
 def _reasons(counts: dict[str, int]) -> str:

@@ -39,8 +39,13 @@ def test_an_equation_that_does_not_hold_says_so() -> None:
 
 
 def test_capture_s_bytes_are_not_added_to_parse_s() -> None:
-    capture = ServiceLedger(service="capture", bytes=BytesLedger(seen=20, parsed=20))
+    own = BytesLedger(seen=20, parsed=9, gaps={"spool_overflow": 4}, shed=5, in_flight=2)
+    capture = ServiceLedger(service="capture", node="n", bytes=own)
     assert ledger.total_bytes([capture, *PARSE]).seen == 15
+    assert ledger.ledger_lines([capture, *PARSE])[-1] == (
+        "capture on n: 20 seen == 9 on the bus + 4 gaps (spool_overflow 4) + 5 shed + "
+        "2 under way: holds"
+    )
 
 
 def test_an_interval_without_capture_is_named() -> None:
