@@ -31,7 +31,7 @@ MAPS = (
     "shard_rings", "spare_rings", "shared", "marks", "control", "control_spare", "connections",
     "tails", "names", "classes", "more",
 )  # fmt: skip
-CALLS, CONTROL_PAGES, PIECES, NAMES, TAILS = 32768, 256, 8, 32768, 4096
+CALLS, CONTROL_PAGES, PIECES, NAMES, TAILS = 32768, 256, 24, 32768, 4096
 MULTI_SINCE, COOKIE_SINCE, OLDEST = (6, 6), (5, 15), (5, 12)
 _MOST_DESCRIPTORS = 64
 _MOST_BYTES = 64 << 10

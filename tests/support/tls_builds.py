@@ -56,10 +56,12 @@ class Build:
 
 
 def build(version: str, folder: Path) -> Build:
-    """`host`, or one of WHEELS. Skips the test where there is none."""
+    """`host`, `pretending` (a library of ours), or one of WHEELS. Skips the test where there is none."""
     folder.mkdir(exist_ok=True)
     if version == "host":
         return _host(folder)
+    if version == "pretending":
+        return _pretending(folder)
     with zipfile.ZipFile(_wheel(WHEELS[version])) as wheel:
         for name in wheel.namelist():
             base = name.rpartition("/")[2]
@@ -76,6 +78,14 @@ def _host(folder: Path) -> Build:
     libssl = folder / "libssl.so.3"
     shutil.copy(found[0], libssl)
     return Build(folder, _renamed(libssl), ("-lssl", "-lcrypto"))
+
+
+def _pretending(folder: Path) -> Build:
+    libssl = folder / "libssl.so.3"
+    source = SOURCES / "pretending.c"
+    options = ["-O1", "-fPIC", "-shared", "-Wl,-soname,libssl.so.3", "-Wl,-Bsymbolic"]
+    subprocess.run(["gcc", *options, "-o", libssl, source], check=True, timeout=60)
+    return Build(folder, _renamed(libssl), (str(libssl),))
 
 
 def _renamed(libssl: Path) -> Path:
