@@ -263,7 +263,7 @@ def silence_id(silent: NodeSilent) -> str:
 # --- parse -> collect: plainwire.frames.<shard> (msgpack) -----------------------------------------
 
 
-class Frame(Struct, frozen=True, kw_only=True, array_like=True):
+class Frame(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     connection: int
     time_ns: int
 

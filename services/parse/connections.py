@@ -16,7 +16,7 @@ from services.parse.reassembly import Flow
 _GENERATION = 1 << 32  # above the stream numbers of a connection, should it be found again
 
 
-class Connection(Struct):
+class Connection(Struct, gc=False):
     id: int
     node: str
     source: Source

@@ -33,7 +33,7 @@ class Tunnel(Struct, tag="tunnel"):
     direction: Direction
 
 
-class Body(Struct):
+class Body(Struct, gc=False):
     """One side's content: `size` bytes so far, of which those below `kept` are passed on. `torn`: a
     loss may have taken some, nobody knows how many."""
 

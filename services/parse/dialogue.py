@@ -116,12 +116,11 @@ def held(dialogue: Dialogue) -> int:
 
 def weight(dialogue: Dialogue) -> int:
     """What its state takes beside what every connection's does, about."""
-    match dialogue:
-        case Http2():
-            return http2.weight(dialogue)
-        case WebSocket():
-            return upgraded.weight(dialogue)
-    return held(dialogue)
+    if isinstance(dialogue, Http1):
+        return len(dialogue.request.buffer) + len(dialogue.response.buffer) + http1.weight(dialogue)
+    if isinstance(dialogue, Http2):
+        return http2.weight(dialogue)
+    return upgraded.weight(dialogue) if isinstance(dialogue, WebSocket) else held(dialogue)
 
 
 def awaits_request(dialogue: Dialogue) -> bool:

@@ -44,7 +44,7 @@ _STATIC: tuple[Entry, ...] = tuple((n, v, len(n) + len(v) + 32) for n, v in _STA
 _FIRST_DYNAMIC = len(_STATIC) + 1
 
 
-class Table(Struct):
+class Table(Struct, gc=False):
     """The dynamic table of one direction, oldest entry first."""
 
     entries: list[Entry] = []

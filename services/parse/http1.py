@@ -26,6 +26,7 @@ __all__ = [
     "held",
     "receive",
     "stop_waiting",
+    "weight",
 ]
 
 _HEAD_END = re.compile(rb"\n\r?\n")
@@ -87,6 +88,14 @@ def close(http: Http1, out: Emission, *, orderly: bool) -> None:
 
 def held(http: Http1) -> int:
     return len(http.request.buffer) + len(http.response.buffer)
+
+
+def weight(http: Http1) -> int:
+    """What messages in hand take."""
+    request, response = http.request, http.response
+    if request.content is None and response.content is None:
+        return 0
+    return contents.weight(request) + contents.weight(response)
 
 
 # --- reading --------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ class Phase(IntEnum):
     PEEK = 10  # a response to nobody knows what: whether a body follows, or the next message
 
 
-class Waiting(Struct, frozen=True, array_like=True):
+class Waiting(Struct, frozen=True, array_like=True, gc=False):
     """A request whose response has not begun."""
 
     stream: int
@@ -55,7 +55,7 @@ class Half(Body, kw_only=True):
     protocol: str = "unknown"  # what opaque bytes are
 
 
-class Http1(Struct, tag="http1"):
+class Http1(Struct, tag="http1", gc=False):
     """`patient`: a response without a request waits for it, as both were seen from the start.
     `pipelined`: proven, so that after a loss no pairing can be. `turning`: the request that may end
     HTTP, if any; `left`: it did, for this protocol, and the buffers hold what follows."""

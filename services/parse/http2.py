@@ -94,7 +94,10 @@ def held(http: Http2) -> int:
 
 def weight(http: Http2) -> int:
     """What its state takes beside what every connection's does, about."""
-    tables = sum(half.table.size for half in http.halves)
+    egress, ingress = http.halves
+    tables = egress.table.size + ingress.table.size
+    if not (http.streams.open or egress.buffer or ingress.buffer or egress.block or ingress.block):
+        return tables  # between exchanges, as most connections are
     return held(http) + tables + sum(streams.weight(http.streams))
 
 

@@ -22,7 +22,7 @@ END_STREAM, END_HEADERS, PADDED, WITH_PRIORITY = 0x1, 0x4, 0x8, 0x20
 STREAM_MASK = 0x7FFFFFFF
 
 
-class Payload(Struct, array_like=True):
+class Payload(Struct, array_like=True, gc=False):
     """The rest of a DATA frame, or of one to pass over: handed on as it comes, not buffered."""
 
     stream: int
@@ -44,7 +44,7 @@ class OpenBlock(Struct, array_like=True):
     too_large: bool = False
 
 
-class Half(Struct):
+class Half(Struct, gc=False):
     direction: Direction
     table: hpack.Table
     buffer: bytes = b""
@@ -54,12 +54,12 @@ class Half(Struct):
     lost: bool = False
 
 
-class Http2(Struct, tag="http2"):
+class Http2(Struct, tag="http2", gc=False):
     halves: tuple[Half, Half]
     streams: Streams
 
 
-class Frame(Struct, frozen=True):
+class Frame(Struct, frozen=True, gc=False):
     kind: int
     flags: int
     stream: int

@@ -48,7 +48,7 @@ class Hole(Struct, frozen=True, array_like=True):
             offset += size
 
 
-class Flow(Struct):
+class Flow(Struct, gc=False):
     """`next` is the offset up to which all is handed on or declared missing; `lost` is what the
     kernel had lost up to there. `pending_bytes` is what the segments take."""
 

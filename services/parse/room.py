@@ -35,10 +35,14 @@ def limit(table: Table, numbers: Iterable[int], moment: Moment, out: Emission) -
 
 def _weigh(table: Table, number: int, moment: Moment, out: Emission) -> None:
     connection = table.connections.get(number)
+    if connection is None and number not in table.heavy:
+        return
     weight = dialogue.weight(connection.dialogue) if connection else 0
     if connection and weight > out.limits.buffered:
         _evict(table, connection, "connections_too_heavy", moment, out)
         weight = 0
+    if weight <= _LIGHT and number not in table.heavy:
+        return
     before = table.heavy.pop(number, 0)
     if weight > _LIGHT:
         table.heavy[number] = weight

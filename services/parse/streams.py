@@ -29,7 +29,7 @@ class Half(Body, array_like=True):
     told: bool = False
 
 
-class Stream(Struct, array_like=True):
+class Stream(Struct, array_like=True, gc=False):
     """`turning`: what it is to speak once it is accepted (CONNECT)."""
 
     request: Half
@@ -37,7 +37,7 @@ class Stream(Struct, array_like=True):
     turning: str = ""
 
 
-class Streams(Struct):
+class Streams(Struct, gc=False):
     """`begun`: another preface than the first one begins them anew."""
 
     client: Direction | None
