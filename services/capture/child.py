@@ -21,6 +21,8 @@ from services.capture.kernel import Loaded, Loading
 from services.capture.loaded import Kernel
 from services.capture.memory import MAPS
 
+DETACH_WITHIN = 10  # seconds
+
 
 def main(handover: socket.socket, talk: socket.socket) -> int:
     syscalls.die_with_parent()
@@ -39,9 +41,20 @@ def main(handover: socket.socket, talk: socket.socket) -> int:
             return 1
         maps = [kernel.maps[name] for name in MAPS]
         socket.send_fds(handover, [msgspec.json.encode(Loaded(maps=MAPS))], maps)
+    _end_in_order(begin.parent)
     from services.capture.talking import run  # asyncio is imported while bcc compiles
 
     return run(begin, kernel, talk)
+
+
+def _end_in_order(parent: int) -> None:
+    """The kernel leaves a breakpoint behind where it takes probes from one that dies of SIGKILL
+    ("failed to unregister, leaking uprobe"). So the child of a parent that was killed detaches by
+    itself, as its channel ends; it has some seconds for that."""
+    signal.signal(signal.SIGUSR1, lambda *_: signal.alarm(DETACH_WITHIN))
+    syscalls.die_with_parent(signal.SIGUSR1)
+    if os.getppid() != parent:
+        signal.alarm(DETACH_WITHIN)
 
 
 def _begin(talk: socket.socket) -> Begin | None:

@@ -176,8 +176,8 @@ def _open_event(
     return _call("perf_event_open", buffer, -1, 0, -1, PERF_FLAG_FD_CLOEXEC)
 
 
-def die_with_parent() -> None:
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+def die_with_parent(by: signal.Signals = signal.SIGKILL) -> None:
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, by, 0, 0, 0), "prctl")
 
 
 def harden() -> None:

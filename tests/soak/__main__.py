@@ -1,6 +1,8 @@
 """Proofs that take minutes. Each is a subcommand; its module has one function that fails or not.
 
 scripts/soak restart [--kills 50] [--rate 500]     parse and collect, real captured traffic
+scripts/soak kills [--kills 50]                    capture, under a target's full load
+scripts/soak cycles [--cycles 1000]                probes attached and detached
 scripts/soak cluster                               leaders of three servers, R3 streams
 scripts/soak bus                                   a single server that forgets everything
 scripts/soak model [--examples 5000]               crashes between any two awaits, in memory
@@ -14,12 +16,14 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.soak import model, repeated, restart, steady
+from tests.soak import harmless, model, repeated, restart, steady
 
 Proof = Callable[[argparse.Namespace], None]
 
 PROOFS: dict[str, Proof] = {
     "restart": restart.run,
+    "kills": harmless.kills,
+    "cycles": harmless.cycles,
     "cluster": repeated.cluster,
     "bus": repeated.bus,
     "model": model.run,
@@ -33,6 +37,7 @@ def main() -> int:
     )
     parser.add_argument("proof", choices=sorted(PROOFS))
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--cycles", type=int, default=1_000)
     parser.add_argument("--rate", type=float, default=500, help="exchanges a second")
     parser.add_argument("--examples", type=int, default=5_000)
     parser.add_argument("--minutes", type=float, default=10)

@@ -56,7 +56,7 @@ class Build:
 
 
 def build(version: str, folder: Path) -> Build:
-    """`host`, `pretending` (a library of ours), or one of WHEELS. Skips the test where there is none."""
+    """`host`, `pretending` (a library of ours), or one of WHEELS. Skips the test without it."""
     folder.mkdir(exist_ok=True)
     if version == "host":
         return _host(folder)

@@ -1,9 +1,16 @@
-/* Writes of all kinds: writing partial|bytewise|large|retries CERTIFICATE */
+/* Writes of all kinds: writing partial|bytewise|large|retries|endless CERTIFICATE */
+#include <poll.h>
+
 #include "ends.h"
 
 #define MIB (1 << 20)
 
 static unsigned char data[10 * MIB];
+
+static int may_go_on(void) {
+    struct pollfd input = {0, POLLIN, 0};
+    return poll(&input, 1, 0) == 0;
+}
 
 int main(int count, char **words) {
     struct end client, server;
@@ -21,6 +28,9 @@ int main(int count, char **words) {
     } else if (!strcmp(words[1], "large")) {
         carry(&client, &server, data, sizeof(data), sizeof(data), 16384, 0);
         carry(&server, &client, data, sizeof(data), sizeof(data), 16384, 1);
+    } else if (!strcmp(words[1], "endless")) {
+        while (may_go_on())
+            carry(&client, &server, data, 5000, 1000, 700, 0);
     } else {
         for (int i = 1; i < 200; i++) {
             carry(&client, &server, data + i, i * 331, i * 331, 16384, i % 2);
