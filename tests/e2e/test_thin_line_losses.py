@@ -52,7 +52,7 @@ def _large(name: str, count: int) -> list[plans.Planned]:
     ]
 
 
-def test_a_full_ring_loses_bytes_that_are_all_counted(
+def test_full_rings_lose_bytes_that_are_all_counted(
     narrow_line: Pipeline, tmp_path: Path
 ) -> None:
     with workload.serving(tmp_path) as server:
