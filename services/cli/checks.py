@@ -13,6 +13,21 @@ OLDEST_KERNEL = (5, 12)  # BPF compare-and-swap, which records take their room i
 OLDEST_NATS = (2, 9)
 # (first, last, what is wrong): kernels on which uprobes or ring buffers are known to misbehave.
 BAD_KERNELS: tuple[tuple[tuple[int, ...], tuple[int, ...], str], ...] = ()
+# Likewise, but capture does without what misbehaves there: what that is, and what it does instead.
+QUIRKS: tuple[tuple[tuple[int, ...], tuple[int, ...], Level, str, str], ...] = (
+    (
+        (6, 11), (6, 13, 999), "warn", "return probes",
+        "they kill what runs under a strict seccomp filter: RETs are probed, which is dearer",
+    ),
+    (
+        (6, 13), (999,), "ok", "preemption",
+        "programs with 64 bytes of stack or more may panic where it is full or lazy: none has",
+    ),
+    (
+        (6, 18), (999,), "ok", "nop5 probes",
+        "they may overwrite a function's red zone: no probe is put on a long nop within a function",
+    ),
+)  # fmt: skip
 MIB = 1 << 20
 
 # linux/capability.h
@@ -88,7 +103,10 @@ def kernel(facts: Facts) -> Finding:
 def machine(facts: Facts) -> Finding:
     if facts.machine == "x86_64":
         return Finding("ok", "machine", facts.machine)
-    return Finding("fail", "machine", facts.machine, "probe sites are chosen on x86_64 only so far")
+    if facts.machine == "aarch64":
+        mend = "compare `plainwire ledger` with what your programs say"
+        return Finding("warn", "machine", "aarch64: supported, but not tried on hardware", mend)
+    return Finding("fail", "machine", facts.machine, "probe sites are chosen on x86_64 and aarch64")
 
 
 def btf(facts: Facts) -> Finding:
@@ -219,10 +237,18 @@ CHECKS: tuple[Callable[[Facts], Finding | None], ...] = (
 )
 
 
+def quirks(facts: Facts) -> Iterator[Finding]:
+    version = numbers(facts.kernel)
+    for oldest, newest, level, subject, text in QUIRKS:
+        if oldest <= version <= newest:
+            yield Finding(level, subject, text)
+
+
 def diagnose(facts: Facts) -> Iterator[Finding]:
     for check in CHECKS:
         if (finding := check(facts)) is not None:
             yield finding
+    yield from quirks(facts)
 
 
 def line(finding: Finding) -> str:

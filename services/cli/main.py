@@ -107,6 +107,11 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _coverage(command: ArgumentParser) -> None:
+    command.add_argument("--sites", action="store_true", help="where probes sit, and their cost")
+    _ask(command)
+
+
 def _decode(command: ArgumentParser) -> None:
     command.add_argument("--payload", action="store_true", help="show captured bytes, escaped")
 
@@ -146,7 +151,7 @@ COMMANDS = {
         "nats sub --translate 'plainwire decode' 'plainwire.frames.>'",
         _decode,
     ),
-    "coverage": ("show which TLS is captured, and why not", "plainwire coverage", _ask),
+    "coverage": ("show which TLS is captured, and why not", "plainwire coverage", _coverage),
     "ledger": ("show what was seen, parsed and lost", "plainwire ledger --json", _ask),
 }
 

@@ -26,6 +26,7 @@ from services.cli.ledger import ledger_lines, total_bytes, total_exchanges
 from services.cli.output import say
 from services.cli.rendering import coverage_lines, escape, safe_json
 from services.cli.service import shared_settings
+from services.cli.sites import sites_lines
 from services.ledgers import bytes_hold, exchanges_hold
 from services.messages import Coverage
 
@@ -128,7 +129,7 @@ async def _coverage(client: Client, given: Namespace) -> int:
         silent = time.time() - coverage.time_ns / 1e9
         if silent > SILENT_AFTER:
             _print(f"{subjects.token(coverage.node)} silent for {silent / 60:.0f} minutes")
-        for line in coverage_lines(coverage):
+        for line in (*coverage_lines(coverage), *(sites_lines(coverage) if given.sites else ())):
             _print(line)
     return 0
 

@@ -90,3 +90,14 @@ def test_version_numbers_are_read_from_the_front() -> None:
     assert checks.numbers("6.18.44-custom-v2") == (6, 18, 44)
     assert checks.numbers("v2.9.10") == (2, 9, 10)
     assert checks.numbers("unknown") == ()
+
+
+def test_what_a_kernel_does_wrong_is_said_with_what_is_done_instead() -> None:
+    def subjects(kernel: str) -> dict[str, str]:
+        found = checks.quirks(msgspec.structs.replace(GOOD, kernel=kernel))
+        return {finding.subject: finding.level for finding in found}
+
+    assert subjects("6.10.3") == {}
+    assert subjects("6.12.9-amd64") == {"return probes": "warn"}
+    assert subjects("6.13.0") == {"return probes": "warn", "preemption": "ok"}
+    assert subjects("6.18.44") == {"preemption": "ok", "nop5 probes": "ok"}
