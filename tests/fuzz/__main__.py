@@ -23,8 +23,8 @@ def main(seconds: int) -> None:
     FOUND.mkdir(exist_ok=True)
     arguments = [
         sys.argv[0], str(FOUND), str(SEEDS), f"-max_total_time={seconds}", "-max_len=8192",
-        f"-artifact_prefix={SEEDS}/", "-timeout=20", "-report_slow_units=60", "-rss_limit_mb=1500", "-print_final_stats=1",
-        "-verbosity=0",
+        f"-artifact_prefix={SEEDS}/", "-timeout=20", "-report_slow_units=60",
+        "-rss_limit_mb=1500", "-print_final_stats=1", "-verbosity=0",
     ]  # fmt: skip
     atheris.Setup(arguments, play)
     atheris.Fuzz()
