@@ -65,7 +65,8 @@ def test_full_rings_lose_bytes_that_are_all_counted(
 
     ledger = _bytes_ledger(narrow_line)
     assert ledger.seen == 2 * client.counted()
-    assert ledger.gaps["ring_full"] > 10 * KIB * KIB
+    # Nearly all is shed: connections go before the rings are so full that they refuse.
+    assert ledger.shed + ledger.gaps.get("ring_full", 0) > 10 * KIB * KIB
     assert ledger.in_flight == 0
     exchanges = narrow_line.ledger("collect").exchanges
     assert exchanges is not None
@@ -90,7 +91,7 @@ def test_the_lost_tail_of_a_killed_workload_is_counted(
 
     ledger = _bytes_ledger(narrow_line)
     assert ledger.seen == 2 * counted
-    assert ledger.gaps["ring_full"] > 10 * KIB * KIB
+    assert ledger.shed + ledger.gaps.get("ring_full", 0) > 10 * KIB * KIB
     assert ledger.in_flight == 0
 
 
