@@ -7,12 +7,10 @@ from pathlib import Path
 
 from nats.errors import NoRespondersError
 
-from services.messages import Direction, Target
+from services.messages import Direction
 from tests.support import capturing
 from tests.support.capturing import Capture, Delivered, until
 from tests.support.tls_peer import Conversation, peer
-
-BREAKPOINT = 0xCC
 
 
 def missing(delivered: Delivered, connection: int) -> tuple[int, int]:
@@ -155,38 +153,3 @@ async def until_it_answers(capture: Capture) -> None:
             await asyncio.sleep(0.1)
         else:
             return
-
-
-async def test_after_kill_9_no_probe_remains_and_the_workload_lives(tmp_path: Path) -> None:
-    with peer(tmp_path) as server, server.client("1:1") as client:
-        library = mapped_libssl(client.pid)
-        wanted = capturing.targets(library)
-        (site,) = [one.sites[0] for one in wanted.targets if same(one, library)]
-        async with capturing.capturing(tmp_path, wanted) as capture:
-            assert byte_at(client.pid, library, site.offset) == BREAKPOINT
-            capture.kill()
-            await until(lambda: byte_at(client.pid, library, site.offset) != BREAKPOINT)
-            client.ask("100:100")
-
-
-def same(target: Target, path: str) -> bool:
-    return target.identity.inode == Path(path).stat().st_ino
-
-
-def mapped_libssl(pid: int) -> str:
-    words = Path(f"/proc/{pid}/maps").read_text().split()
-    return next(word for word in words if "libssl.so" in word)
-
-
-def byte_at(pid: int, file: str, offset: int) -> int:
-    """The byte of `file` at `offset` as the process has it in its memory: int3 where probed."""
-    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-        span, mode, start, *rest = line.split(maxsplit=5)
-        if rest and rest[-1] == file and "x" in mode:
-            low, high = (int(part, 16) for part in span.split("-"))
-            address = low + offset - int(start, 16)
-            if low <= address < high:
-                with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-                    memory.seek(address)
-                    return memory.read(1)[0]
-    raise AssertionError(f"{file} is not mapped")
