@@ -44,7 +44,10 @@ class Line:
         await self.feed.finish()
         await feeding.settled(self.client, self.feed.goal())
         counted = feeding.numbers(await feeding.witnesses(self.bus))
-        assert counted == dict.fromkeys(self.feed.sent, 1)
+        missing = [number for number in self.feed.sent if number not in counted]
+        twice = [number for number, times in counted.items() if times > 1]
+        told = [await feeding.ledgers(self.client, service) for service in SERVICES]
+        assert (missing, twice) == ([], []), [(a.bytes, a.exchanges) for t in told for a in t]
         await self.ledger_is_exact()
         self.replicas.check_alive()
 

@@ -135,7 +135,16 @@ async def settled(client: Client, goal: list[Position], seconds: float = 40) -> 
             return
         if asyncio.get_running_loop().time() > deadline:
             parsed = await _positions(client, "parse")
-            raise TimeoutError(f"wanted {wanted}, parse is at {parsed}, collect at {at}")
+            told = {s: await _symptoms(client, s) for s in ("parse", "collect")}
+            raise TimeoutError(f"wanted {wanted}, parse is at {parsed}, collect at {at}: {told}")
+
+
+async def _symptoms(client: Client, service: str) -> list[dict[str, int]]:
+    names = ("bus_", "shard_lag", "consumers", "leases", "snapshots", "takeovers", "lease_")
+    return [
+        {name: count for name, count in ledger.counters.items() if name.startswith(names)}
+        for ledger in await ledgers(client, service)
+    ]
 
 
 async def _positions(client: Client, service: str) -> dict[int, int]:
