@@ -44,6 +44,7 @@ __all__ = ["Bus", "BusError", "Incoming", "Outgoing", "check_url", "connect"]
 PAYLOAD_MARGIN = 8 * 1024
 CONNECT_FOR = 10.0  # seconds
 OLDEST_SERVER = (2, 9)
+INDEXED_SINCE = (2, 10)
 SET_UP_ATTEMPTS = 50
 BUCKET_TIMEOUT = 2.0  # seconds
 ALIVE_WITHIN = 0.5  # seconds
@@ -105,6 +106,7 @@ class Bus:
     url: str
     telemetry: Telemetry
     replicas: int = 1
+    store_in_memory: bool = False
     counters: BusCounters = field(default_factory=BusCounters)
 
     def __post_init__(self) -> None:
@@ -126,7 +128,10 @@ class Bus:
     async def declare(self) -> None:
         """Streams are there, or are made. Raises BusError."""
         try:
-            await streams.declare(self.js, self.replicas)
+            version = self.client.connected_server_version
+            indexed = (version.major, version.minor) >= INDEXED_SINCE
+            server = streams.Server(self.replicas, indexed, self.store_in_memory)
+            await streams.declare(self.js, server)
         except ServiceUnavailableError:
             raise BusError(f"JetStream is off on {self.url}; start nats-server with -js") from None
         except APIError as error:
@@ -309,7 +314,7 @@ async def connect(settings: SharedSettings, name: str, telemetry: Telemetry) -> 
     urls = check_url(settings)
     client = Client()
     told = ", ".join(map(without_secrets, urls))
-    bus = Bus(client, told, telemetry, settings.nats_replicas)
+    bus = Bus(client, told, telemetry, settings.nats_replicas, settings.nats_store_in_memory)
     try:
         async with asyncio.timeout(CONNECT_FOR):
             await _connect(bus, urls, settings, name)

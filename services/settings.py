@@ -45,6 +45,7 @@ class SharedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     nats_url: str = "nats://127.0.0.1:4222"
     nats_token_file: str = ""  # a file that holds the server's token
     nats_allow_plaintext: bool = False  # a URL that is neither loopback nor TLS needs this
+    nats_store_in_memory: bool = False  # the server's store directory is no disk (a tmpfs)
     nats_replicas: typing.Annotated[int, msgspec.Meta(ge=1, le=5)] = 1
     """Of each stream: 3 on a cluster of three servers."""
     shards: typing.Annotated[int, msgspec.Meta(ge=1, le=1024)] = 16

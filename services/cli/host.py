@@ -49,6 +49,7 @@ def prepare(watch: Watch, settings: SharedSettings, config: str | None) -> Host:
     server = embedded.start(directory)
     watch.adopt(server.pid)
     own = {"nats_url": server.url, "nats_token_file": str(server.token_file), "shards": "1"}
+    own["nats_store_in_memory"] = "true"  # the run directory is a tmpfs
     bus = _with(settings, nats_url=server.url, token=server.token_file)
     pipeline = _pipeline(directory, watch, config, own)
     return Host(bus, server, pipeline, watch, since_ns)
@@ -75,5 +76,9 @@ def _with(settings: SharedSettings, nats_url: str, token: Path) -> SharedSetting
     import msgspec
 
     return msgspec.structs.replace(
-        settings, nats_url=nats_url, nats_token_file=str(token), shards=1
+        settings,
+        nats_url=nats_url,
+        nats_token_file=str(token),
+        nats_store_in_memory=True,
+        shards=1,
     )

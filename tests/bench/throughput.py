@@ -37,11 +37,15 @@ def capturing(
 ) -> Iterator[Pipeline]:
     """A nats-server and these services; `targets` stand in for discovery. Without a budget
     everything is captured, whatever it costs."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
         store = Path(name) / "nats"
         store.mkdir()
         with NatsServer(LocalProcess(), store) as server:
-            settings = {"PLAINWIRE_SHARDS": "1", "PLAINWIRE_CAPTURE_SHED": str(budget).lower()}
+            settings = {
+                "PLAINWIRE_SHARDS": "1",
+                "PLAINWIRE_NATS_STORE_IN_MEMORY": "true",
+                "PLAINWIRE_CAPTURE_SHED": str(budget).lower(),
+            }
             running = Pipeline(Path(name), server, settings)
             try:
                 for service in services:

@@ -198,3 +198,16 @@ async def test_a_full_window_makes_the_publisher_wait(nats_server: NatsServer) -
         assert sent == bus.publisher.pending == 256
         nats_server.start()
         await bus.flush()
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+async def test_witnesses_are_kept_where_an_old_server_does_not_search_long(
+    nats_server: NatsServer, in_memory: bool
+) -> None:
+    settings = SharedSettings(nats_url=nats_server.url, nats_store_in_memory=in_memory)
+    bus = await buses.connect(settings, "test", Telemetry())
+    old = bus.client.connected_server_version.minor < 10
+    config = (await bus.js.stream_info(subjects.WITNESSES)).config
+    await bus.close()
+    assert config.storage == ("file" if old and in_memory else "memory")
+    assert config.max_msgs == (4000 if old and not in_memory else -1)
