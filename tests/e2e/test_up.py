@@ -103,7 +103,7 @@ def test_other_terminals_find_it_by_its_context(server: Server, tmp_path: Path) 
         assert coverage.returncode == 0
         assert f"[{server.process.pid}] captured openssl" in coverage.stdout
         ledger = running.ask("ledger")
-        assert [line.rpartition(" ")[2] for line in ledger.stdout.splitlines()] == ["holds"] * 2
+        assert [line.rpartition(" ")[2] for line in ledger.stdout.splitlines()] == ["holds"] * 3
         sums = json.loads(running.ask("ledger", "--json").stdout)
         assert {s["service"] for s in sums["services"]} == {
             "discovery",
