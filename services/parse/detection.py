@@ -21,6 +21,7 @@ STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-5][0-9]{2}(?: [^\r\n]*)?\r?\n")
 _REQUEST_PREFIX = re.compile(rb"[A-Z][A-Z-]{0,31}(?: (?:[^\s]+(?: [HTP/1.0\r]*)?)?)?\Z")
 _STATUS_PREFIX = re.compile(rb"HTTP/1\.[01](?: [^\n]*)?\Z")
 
+_MAX_EMPTY = 1024  # bytes of empty lines: all that is undecided is looked at with each record
 _PROVEN_FRAMES = 2  # of WebSocket, filling records exactly
 _FRAME = struct.Struct(">HBBBL")
 FRAME_HEADER = _FRAME.size
@@ -53,7 +54,10 @@ class Detected(Enum):
 
 
 def detect(data: bytes) -> Detected:
+    size = len(data)
     data = data.lstrip(b"\r\n")  # empty lines may precede a message of HTTP/1 (RFC 9112 §2.2)
+    if size - len(data) > _MAX_EMPTY:
+        return Detected.UNKNOWN
     # 1. The preface is proof, and nothing else begins like it.
     if data.startswith(PREFACE):
         return Detected.HTTP2_CLIENT
@@ -84,6 +88,10 @@ def detect_joined(data: bytes) -> Detected:
     if count < _PROVEN_FRAMES:
         return Detected.MORE  # the next record tells
     return Detected.WEBSOCKET_CLIENT if masked else Detected.WEBSOCKET_SERVER
+
+
+def may_be_request_line(data: bytes) -> bool:
+    return len(data) <= _MAX_LINE and bool(_REQUEST_PREFIX.match(data))
 
 
 def may_be_status_line(data: bytes) -> bool:

@@ -34,6 +34,7 @@ class Framing(Struct, frozen=True):
     upgrade: str | None = None
     media: str | None = None  # Content-Type
     anomaly: str = ""
+    expects: bool = False  # 100-continue, before its body
 
 
 class Fields(Struct, frozen=True):
@@ -56,7 +57,9 @@ class StatusLine(Struct, frozen=True):
 _REMEMBERED: dict[bytes, Fields] = {}
 _LINES: dict[bytes, tuple[tuple[str, str], int]] = {}
 _FRAMINGS: dict[tuple[tuple[str, str], ...], Framing] = {}
-_TELLING = frozenset({"content-length", "transfer-encoding", "host", "upgrade", "content-type"})
+_TELLING = frozenset(
+    {"content-length", "transfer-encoding", "host", "upgrade", "content-type", "expect"}
+)
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
@@ -150,6 +153,7 @@ def _framing(headers: tuple[tuple[str, str], ...]) -> Framing | None:
         chunked=codings.rpartition(",")[2].strip() == "chunked",
         host=telling.get("host", (None,))[0],
         upgrade=telling.get("upgrade", ("",))[0].lower() or None,
+        expects=telling.get("expect", ("",))[0].lower() == "100-continue",
         media=telling.get("content-type", (None,))[0],
         anomaly=_anomaly(telling),
     )

@@ -50,11 +50,16 @@ def until_close(_: Http1, half: Half, data: memoryview, position: int, out: Emis
 
 
 def followed_by_message(half: Half, block: bytes) -> bool | None:
-    """Whether what looks like a body is the next response's head: then this one answered a HEAD,
-    or had none for a reason that was not seen. None where more must be seen."""
-    if half.after == Phase.HEAD or detection.STATUS_LINE.match(block):
+    """Whether what looks like a body is the next message's head: then this response answered a
+    HEAD, or had none for a reason that was not seen; or this request's body was not wanted. None
+    where more must be seen."""
+    if half.side == "request":
+        first, may_be = detection.REQUEST_LINE, detection.may_be_request_line
+    else:
+        first, may_be = detection.STATUS_LINE, detection.may_be_status_line
+    if half.after == Phase.HEAD or first.match(block):
         return True
-    return None if detection.may_be_status_line(block) else False
+    return None if may_be(block) else False
 
 
 def chunk_size(http: Http1, half: Half, data: memoryview, position: int, out: Emission) -> int:

@@ -50,6 +50,7 @@ def _request(http: Http1, first: bytes, found: fields.Fields, out: Emission) -> 
     )  # fmt: skip
     http.turning = half.stream if line.method == "CONNECT" or found.framing.upgrade else 0
     begin_body(http, half, found.framing, out)
+    http.expecting = half.stream if found.framing.expects else 0
     return True
 
 
@@ -83,6 +84,7 @@ def _response(http: Http1, first: bytes, found: fields.Fields, out: Emission) ->
         _interim(http, line.status, found, out)
         return True
     del http.waiting[0]
+    _refuse(http, request.stream)
     if http.turning == request.stream:
         http.turning = 0
     tunnel = request.method == "CONNECT" and line.status < 300
@@ -106,6 +108,16 @@ def _response(http: Http1, first: bytes, found: fields.Fields, out: Emission) ->
     return True
 
 
+def _refuse(http: Http1, stream: int) -> None:
+    """A client that was not told to go on may leave its body out (RFC 9110 §10.1.1): what follows
+    is that body or the next request."""
+    half = http.request
+    if http.expecting == stream == half.stream and not half.size and not half.buffer:
+        http.expecting = 0
+        if half.phase in (Phase.LENGTH, Phase.CHUNK_SIZE):
+            half.after, half.phase = half.phase, Phase.PEEK
+
+
 def _may_have_body(http: Http1, half: Half, found: fields.Fields, out: Emission) -> None:
     """Its request was not seen: a HEAD's answer would have none."""
     if found.framing.length == 0 and not found.framing.coded:
@@ -117,6 +129,7 @@ def _may_have_body(http: Http1, half: Half, found: fields.Fields, out: Emission)
 
 def _interim(http: Http1, status: int, found: fields.Fields, out: Emission) -> None:
     half = http.response
+    http.expecting = 0
     out.emit(
         InterimHead(
             connection=out.connection, time_ns=half.started_ns, stream=half.stream,

@@ -68,6 +68,7 @@ class Http1(Struct, tag="http1", gc=False):
     pipelined: bool = False
     turning: int = 0
     left: str = ""
+    expecting: int = 0  # the request that sends its body only once it is told to go on
 
 
 def begin(client: Direction, *, patient: bool) -> Http1:

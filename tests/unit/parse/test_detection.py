@@ -99,3 +99,8 @@ def test_joined_in_the_middle_a_response_tells_who_is_the_client():
     headers = b"\0\0\x01\x01\x05\0\0\0\x03\x88"
     frames = deliver([(EGRESS, SETTINGS), (INGRESS, headers)], joined=True)
     assert [(f.stream, f.status) for f in frames if isinstance(f, ResponseHead)] == [(3, 200)]
+
+
+def test_empty_lines_without_end_are_not_awaited_for_ever():
+    assert detect(b"\r\n" * 100) is Detected.MORE
+    assert detect(b"\r\n" * 1000) is Detected.UNKNOWN

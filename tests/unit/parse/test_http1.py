@@ -381,3 +381,22 @@ def test_what_is_malformed_belongs_to_the_exchange_that_it_is_part_of():
     assert streams((EGRESS, GET), (INGRESS, OK), (EGRESS, GET), (INGRESS, b"\0\n\n")) == [2]
     assert streams((EGRESS, GET), (INGRESS, CHUNKED + b"x\n")) == [1]
     assert streams((EGRESS, GET), (INGRESS, CHUNKED + b"0\n\n")) == []
+
+
+EXPECTING = b"POST /b HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+REFUSED = b"HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n"
+
+
+def test_a_body_that_was_not_wanted_is_not_the_next_request():
+    frames = deliver([(EGRESS, EXPECTING), (INGRESS, REFUSED), (EGRESS, GET), (INGRESS, OK)])
+    told = story(frames)
+    assert "1 request end 0" in told
+    assert "2 GET h /a" in told
+    assert "2 200" in told
+
+
+def test_a_body_that_is_sent_although_it_was_refused_is_a_body():
+    frames = deliver([(EGRESS, EXPECTING), (INGRESS, REFUSED), (EGRESS, b"abc"), (EGRESS, GET)])
+    told = story(frames)
+    assert "1 request 0+3 abc" in told
+    assert "2 GET h /a" in told
