@@ -52,9 +52,7 @@ def _large(name: str, count: int) -> list[plans.Planned]:
     ]
 
 
-def test_full_rings_lose_bytes_that_are_all_counted(
-    narrow_line: Pipeline, tmp_path: Path
-) -> None:
+def test_full_rings_lose_bytes_that_are_all_counted(narrow_line: Pipeline, tmp_path: Path) -> None:
     with workload.serving(tmp_path) as server:
         narrow_line.send("capture", signal.SIGSTOP)
         client = workload.start_client("http_client", server, tmp_path, _large("full", 150))
