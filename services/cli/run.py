@@ -71,19 +71,25 @@ async def _session(options: Options, started: Host, launcher: Launcher, output: 
     from services.cli.observing import begin
     from services.cli.session import Session
 
+    status: int | None = None
     with started.watch:
         try:
-            async with await begin(started) as observer:
-                feed = Feed(observer.bus, output, as_json if options.json else as_line)
-                _go(launcher, options.command[0])
-                session = Session(started, observer, launcher, feed)
-                status = await session.follow()
-                if session.intact:
-                    _report(options, output, *await observer.summary(feed.witnesses))
-            return status
-        finally:
-            launcher.cancel()
-            await started.stop()
+            try:
+                async with await begin(started) as observer:
+                    feed = Feed(observer.bus, output, as_json if options.json else as_line)
+                    _go(launcher, options.command[0])
+                    session = Session(started, observer, launcher, feed)
+                    status = await session.follow()
+                    if session.intact:
+                        _report(options, output, *await observer.summary(feed.witnesses))
+            finally:
+                launcher.cancel()
+                await started.stop()
+        except Exception as error:
+            if status is None:
+                raise
+            say(f"stopped untidily: {type(error).__name__}")  # CMD's end counts, not ours
+    return status
 
 
 def _report(options: Options, output: Output, text: str, lost: bool) -> None:
