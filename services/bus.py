@@ -336,7 +336,7 @@ async def _connect(bus: Bus, urls: list[str], settings: SharedSettings, name: st
     """Tries again while nothing listens; a server that refuses is an answer."""
     await bus.client.connect(
         urls,
-        name=f"plainwire-{name}",
+        name=subjects.micro(name),
         token=_token(settings),
         error_cb=bus.on_error,
         disconnected_cb=bus.on_disconnected,

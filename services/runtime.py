@@ -80,7 +80,7 @@ class Runtime:
 
         if self._service is None:
             raise RuntimeError("endpoints are added while the service runs")
-        subject = f"plainwire.{self.name}.{name}.{subjects.token(self.settings.node)}"
+        subject = subjects.endpoint(self.name, name, self.settings.node)
         await self._service.add_endpoint(EndpointConfig(name=name, handler=answer, subject=subject))
 
     def ledger(self) -> ServiceLedger:
@@ -115,7 +115,7 @@ class Runtime:
         self._service = await nats.micro.add_service(
             self.bus.client,
             ServiceConfig(
-                name=f"plainwire-{self.name}",
+                name=subjects.micro(self.name),
                 version=release(),
                 description=f"Plainwire {self.name}",
                 metadata={"node": self.settings.node, "shards": str(self.settings.shards)},

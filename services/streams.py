@@ -51,21 +51,22 @@ class Server(NamedTuple):
 
 
 _MEMORY, _FILE = StorageType.MEMORY, StorageType.FILE
+_all = subjects.everything
 
 STREAMS = (
-    Stream(subjects.TARGETS, "plainwire.targets.>", _FILE, 86_400, 64 * MIB, last_value=True),
-    Stream(subjects.COVERAGE, "plainwire.coverage.>", _FILE, 86_400, 64 * MIB, last_value=True),
-    Stream(subjects.RAW, "plainwire.raw.>", _MEMORY, 120, 256 * MIB, window=120),
-    Stream(subjects.FRAMES, "plainwire.frames.>", _MEMORY, 180, 256 * MIB, window=180),
+    Stream(subjects.TARGETS, _all("targets"), _FILE, 86_400, 64 * MIB, last_value=True),
+    Stream(subjects.COVERAGE, _all("coverage"), _FILE, 86_400, 64 * MIB, last_value=True),
+    Stream(subjects.RAW, _all("raw"), _MEMORY, 120, 256 * MIB, window=120),
+    Stream(subjects.FRAMES, _all("frames"), _MEMORY, 180, 256 * MIB, window=180),
     # In memory until redaction covers bodies and URLs: plaintext never touches a disk.
     Stream(
         subjects.WITNESSES,
-        "plainwire.store.witnesses.>",
+        _all("store.witnesses"),
         _MEMORY,
         86_400,
         256 * MIB,
         window=300,
-        republish="plainwire.witnesses.>",
+        republish=_all("witnesses"),
     ),
     # Who owns which shard, and the shards' state: both are plaintext's neighbours, in memory.
     Stream(f"KV_{subjects.OWNERS}", f"$KV.{subjects.OWNERS}.>", _MEMORY, 10, 8 * MIB, 10, True,

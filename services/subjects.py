@@ -60,6 +60,21 @@ def alive(service: str, replica: str) -> str:
     return f"plainwire.alive.{service}.{replica}"
 
 
+def micro(service: str) -> str:
+    """The name of a service on the bus, and of its connection."""
+    return f"plainwire-{service}"
+
+
+def endpoint(service: str, name: str, node: str) -> str:
+    """Where the service of a node answers."""
+    return f"plainwire.{service}.{name}.{token(node)}"
+
+
+def everything(kind: str) -> str:
+    """All of one kind: raw, frames, coverage, stored witnesses (`store.witnesses`) …"""
+    return f"plainwire.{kind}.>"
+
+
 def stored_witness(source: Source) -> str:
     return f"plainwire.store.witnesses.{token(source.namespace)}.{token(source.workload)}"
 

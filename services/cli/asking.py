@@ -67,7 +67,7 @@ def read_stats(payload: bytes) -> ServiceLedger | None:
 
 async def tick(client: Client, node: str) -> Sequence[Position]:
     """Capture reads its rings now, and says where every shard then ends. Raises TimeoutError."""
-    subject = f"plainwire.capture.tick.{subjects.token(node)}"
+    subject = subjects.endpoint("capture", "tick", node)
     try:
         answer = await client.request(subject, timeout=ANSWER_WITHIN * 2)
         return _positions.decode(answer.data)

@@ -17,7 +17,7 @@ from services.messages import Witness
 
 Render = Callable[[bytes], bytes]
 _witness = msgspec.json.Decoder(Witness)
-_STORED = "plainwire.store.witnesses.>"
+_STORED = subjects.everything("store.witnesses")
 
 
 def as_json(payload: bytes) -> bytes:

@@ -48,7 +48,7 @@ async def _set(event: asyncio.Event) -> None:
 def _subject(given: Namespace) -> str:
     if given.what == "witnesses":
         return subjects.witnesses(given.namespace or "*", given.workload or "*")
-    return f"plainwire.{given.what}.>"
+    return subjects.everything(given.what)
 
 
 class Tap:
