@@ -66,6 +66,8 @@ def prepare_on(watch: Watch, settings: SharedSettings, config: str | None) -> Ho
 def _pipeline(directory: Path, watch: Watch, config: str | None, own: dict[str, str]) -> Pipeline:
     # One address for four services can't be: each would find it taken by the other.
     environ = services_environ(os.environ, health="", **own)
+    if os.environ.get("PLAINWIRE_HEALTH"):
+        say("PLAINWIRE_HEALTH is for a service that is started alone; here none listens")
     environ["TMPDIR"] = str(directory)
     if config:
         environ["PLAINWIRE_CONFIG"] = os.path.abspath(config)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from services.cli import executables, host, linux, permission
@@ -19,6 +20,8 @@ from services.cli.launcher import Command, Launcher
 from services.cli.output import Output, open_output, say
 from services.cli.service import check_settings
 from services.cli.watch import Watch
+
+_NOT_ENDED = -1
 
 
 @dataclass(frozen=True)
@@ -71,25 +74,41 @@ async def _session(options: Options, started: Host, launcher: Launcher, output: 
     from services.cli.observing import begin
     from services.cli.session import Session
 
-    status: int | None = None
-    with started.watch:
-        try:
-            try:
-                async with await begin(started) as observer:
-                    feed = Feed(observer.bus, output, as_json if options.json else as_line)
-                    _go(launcher, options.command[0])
-                    session = Session(started, observer, launcher, feed)
-                    status = await session.follow()
-                    if session.intact:
-                        _report(options, output, *await observer.summary(feed.witnesses))
-            finally:
-                launcher.cancel()
-                await started.stop()
-        except Exception as error:
-            if status is None:
-                raise
-            say(f"stopped untidily: {type(error).__name__}")  # CMD's end counts, not ours
-    return status
+    ending = Ending()
+    with started.watch, ending:
+        async with _stopping(started, launcher), await begin(started) as observer:
+            feed = Feed(observer.bus, output, as_json if options.json else as_line)
+            _go(launcher, options.command[0])
+            session = Session(started, observer, launcher, feed)
+            ending.status = await session.follow()
+            if session.intact:
+                _report(options, output, *await observer.summary(feed.witnesses))
+    return ending.status
+
+
+@asynccontextmanager
+async def _stopping(started: Host, launcher: Launcher) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        launcher.cancel()
+        await started.stop()
+
+
+class Ending:
+    """CMD's status, once it has ended, is what counts: what fails after that is only said."""
+
+    def __init__(self) -> None:
+        self.status: int = _NOT_ENDED
+
+    def __enter__(self) -> None:
+        """Nothing is needed before."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if self.status == _NOT_ENDED or not isinstance(error, Exception):
+            return False
+        say(f"stopped untidily: {type(error).__name__}")
+        return True
 
 
 def _report(options: Options, output: Output, text: str, lost: bool) -> None:
