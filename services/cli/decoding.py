@@ -62,7 +62,8 @@ def decode(data: bytes, *, payload: bool) -> list[str]:
 def raw_lines(head: RawHead, records: Iterable[Record], *, payload: bool) -> Iterator[str]:
     records = list(records)
     size = sum(len(record.payload) for record in records)
-    what = f"{len(records)} records, {size} bytes" if records else "tick"
+    count = "1 record" if len(records) == 1 else f"{len(records)} records"
+    what = f"{count}, {size} bytes" if records else "tick"
     yield escape(f"raw {raw_id(head)} {what}, {head.totals.seen_bytes} bytes seen so far")
     for opened in head.opened:
         source = opened.source

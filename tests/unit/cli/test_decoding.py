@@ -73,7 +73,7 @@ FRAMES = encode_frames(
 
 def test_a_raw_batch_shows_sizes_and_no_payload() -> None:
     assert decode(RAW, payload=False) == [
-        "raw n/1/0/2 1 records, 10 bytes, 12 bytes seen so far",
+        "raw n/1/0/2 1 record, 10 bytes, 12 bytes seen so far",
         "  open 00000000000000ab curl[7] ",
         "  00000000000000ab egress  4+10 lost 3",
     ]
