@@ -45,8 +45,9 @@ class Reading:
 
 @dataclass(slots=True)
 class Shard:
-    """`active` once it ever had a connection; its ticks never stop then. `held` are the counters
-    of the batches that the bus has not stored yet, in order."""
+    """`active` once it ever had a connection, also one that was shed from its beginning and is in
+    the totals alone; its ticks never stop then. `held` are the counters of the batches that the bus
+    has not stored yet, in order."""
 
     counter: int = 0
     active: bool = False
@@ -57,6 +58,10 @@ class Shard:
     def lowest_held(self) -> int:
         """Whatever is below is stored, or given up."""
         return next(iter(self.held), self.counter + 1)
+
+
+def has_begun(totals: ShardTotals) -> bool:
+    return bool(totals.connections or totals.seen_bytes)
 
 
 class Batches:
@@ -70,13 +75,17 @@ class Batches:
     ) -> list[Batch]:
         """At least one batch: an empty one is a tick. `news` goes out first, and is emptied."""
         state = self.shards[shard]
-        state.active = state.active or bool(news.opened or spans)
+        state.active = state.active or bool(news.opened or spans) or has_begun(totals)
         pieces = list(self._pieces(spans))
         built: list[Batch] = []
         while not built or pieces or news:
             head = self._head(shard, reading, totals, self._take(news))
             built.append(self._batch(head, self._fill(pieces, news)))
         return built
+
+    def is_due(self, shard: int, totals: ShardTotals) -> bool:
+        """Whether a tick has anything to say of it."""
+        return self.shards[shard].active or has_begun(totals)
 
     def _pieces(self, spans: list[memoryview]) -> Iterator[memoryview]:
         for span in spans:

@@ -80,8 +80,10 @@ class Connections:
         """Those that have not been named for a while, at most `limit` a shard."""
         due = now - NAME_AGAIN_NS
         for connection in self._live.values():
+            if connection.named_at > due or connection.shed:
+                continue
             pending = news[connection.shard].opened
-            if connection.named_at <= due and len(pending) < limit and not connection.shed:
+            if len(pending) < limit:
                 connection.named_at = now
                 pending.append(connection.opened)
 

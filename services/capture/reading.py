@@ -56,7 +56,11 @@ class Reader:
         if self._ticks % ANCHOR_EVERY == 0:
             self.anchor.measured(time.time_ns(), boot_ns())
         everyone = looked.final or self._ticks == 1
-        return [n for n, shard in enumerate(self.batches.shards) if everyone or shard.active]
+        return [
+            n
+            for n, totals in sorted(looked.totals.items())
+            if everyone or self.batches.is_due(n, totals)
+        ]
 
     def _views(self, looked: Looked, shard: int) -> list[memoryview]:
         return [

@@ -53,6 +53,13 @@ class Conversation:
 class Peer:
     port: int
     conversations: list[Conversation] = field(default_factory=list)
+    threads: list[threading.Thread] = field(default_factory=list)
+
+    def settle(self) -> None:
+        """Every client has ended; so has the server's end of each connection when this returns."""
+        for thread in self.threads:
+            thread.join(SECONDS)
+            assert not thread.is_alive()
 
     @contextmanager
     def client(self, *exchanges: str, program: str = sys.executable) -> Iterator[Client]:
@@ -101,10 +108,10 @@ def peer(folder: Path) -> Iterator[Peer]:
         yield found
         listener.shutdown(socket.SHUT_RDWR)
         thread.join(SECONDS)
+        found.settle()
 
 
 def _accept(listener: socket.socket, context: ssl.SSLContext, peer: Peer) -> None:
-    threads = []
     while True:
         try:
             plain, _ = listener.accept()
@@ -114,9 +121,7 @@ def _accept(listener: socket.socket, context: ssl.SSLContext, peer: Peer) -> Non
         peer.conversations.append(kept)
         thread = threading.Thread(target=_converse, args=(plain, context, kept), daemon=True)
         thread.start()
-        threads.append(thread)
-    for thread in threads:
-        thread.join(SECONDS)
+        peer.threads.append(thread)
 
 
 def _converse(plain: socket.socket, context: ssl.SSLContext, kept: Conversation) -> None:

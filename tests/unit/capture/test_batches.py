@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from services.capture.batches import Batches, Reading
 from services.capture.connections import News
 from services.messages import Closed, Final, Losses, Opened, ShardTotals, Source
@@ -11,6 +13,7 @@ from tests.support.kernel_ring import record
 LIMIT = 1 << 20
 NOW = Reading(boot_ns=500, anchor_ns=1000)
 TOTALS = ShardTotals(seen_bytes=5)
+NOTHING = ShardTotals()
 
 
 def batches(limit: int = LIMIT) -> Batches:
@@ -43,11 +46,27 @@ def test_each_shard_counts_for_itself() -> None:
     assert counters == [1, 2, 1, 3]
 
 
-def test_a_shard_is_active_once_it_had_a_connection() -> None:
+@pytest.mark.parametrize(
+    ("totals", "news", "spans"),
+    [
+        (NOTHING, News(opened=[opened(5)]), []),
+        (NOTHING, News(), [memoryview(record(b"x"))]),
+        (ShardTotals(connections=1), News(), []),
+        (ShardTotals(seen_bytes=1), News(), []),
+    ],
+    ids=["named", "records", "shed from its beginning", "not followed"],
+)
+def test_a_shard_ticks_for_ever_once_it_had_a_connection(
+    totals: ShardTotals, news: News, spans: list[memoryview]
+) -> None:
     made = batches()
-    made.build(0, NOW, TOTALS, News(), [])
-    made.build(1, NOW, TOTALS, News(opened=[opened(5)]), [])
-    assert [shard.active for shard in made.shards] == [False, True]
+    made.build(0, NOW, NOTHING, News(), [])
+    made.build(1, NOW, totals, news, spans)
+    assert [made.is_due(shard, NOTHING) for shard in (0, 1)] == [False, True]
+
+
+def test_a_shard_is_due_where_its_totals_say_more_than_any_batch_did() -> None:
+    assert batches().is_due(0, ShardTotals(connections=1, seen_bytes=9))
 
 
 def lowest_held(made: Batches) -> int:

@@ -84,6 +84,9 @@ def test_a_connection_that_is_never_admitted_is_no_news() -> None:
     known = Connections("node")
     assert not receive(known, [opened(5, mid=layout.OPENED_SHED)])[2]
     assert known.shed() == {7: 1}
+    again: dict[int, News] = defaultdict(News)
+    known.name_again(again, 300 + NAME_AGAIN_NS, 10)
+    assert not again
     assert not receive(known, [closed(5)])[2]
     assert len(known) == 0
 
