@@ -9,7 +9,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from services.capture import layout
+import msgspec
+
+from services.capture import addresses, layout
+from services.capture.addresses import Ends
 from services.capture.layout import ControlKind, Counts
 from services.messages import Closed, Direction, Final, Opened, Source, Tail
 
@@ -67,6 +70,8 @@ class Connections:
                     )  # fmt: skip
                     shed = bool(detail & layout.OPENED_SHED)
                     self._open(Connection(opened, shard, ssl, tgid, now, shed), news)
+                case ControlKind.ADDRESSED:
+                    self._address(connection, addresses.read(rest), news)
                 case ControlKind.CLOSED:
                     egress, ingress, *lost = layout.COUNTS.unpack(rest)
                     counts = layout.counts(egress, ingress, tuple(lost))
@@ -99,6 +104,20 @@ class Connections:
         self._of_process[connection.tgid].add(connection.opened.connection)
         if not connection.shed:
             news[connection.shard].opened.append(connection.opened)
+
+    def _address(self, identity: int, ends: Ends, news: dict[int, News]) -> None:
+        """The connection is named again, or for the first time with its addresses."""
+        connection = self._live.get(identity)
+        if connection is None:
+            return
+        opened = msgspec.structs.replace(connection.opened, local=ends.local, peer=ends.peer)
+        connection.opened = opened
+        if connection.shed:
+            return
+        pending = news[connection.shard].opened
+        if pending and pending[-1].connection == identity:
+            pending.pop()
+        pending.append(opened)
 
     def _is_news(self, identity: int, why: str) -> bool:
         """Of a connection that is shed nobody needs to hear twice that it ended."""

@@ -48,8 +48,9 @@ VERDICT_MASK = 3
 class ControlKind(IntEnum):
     BELL = 0
     OPENED = 1
-    CLOSED = 2
-    EXITED = 3
+    ADDRESSED = 2
+    CLOSED = 3
+    EXITED = 4
 
 
 CLOSE_REASONS = ("freed", "reused", "shed")
@@ -58,6 +59,7 @@ OPENED_MID_CONNECTION, OPENED_SHED = 1, 2
 # u8 kind · u8 detail · u16 shard · u32 tgid · u64 connection · u64 boot_ns · u64 ssl · 56 bytes
 CONTROL = struct.Struct("<BBHIQQQ56s")
 OPENED = struct.Struct("<Q16s")
+ADDRESSES = struct.Struct("<16s16sHHH2x")  # local, peer, their ports, family
 COUNTS = struct.Struct("<QQ10I")  # offsets and losses of both directions
 CONNECTION_KEY = struct.Struct("<QII")
 CONNECTION = struct.Struct("<QQQQ10IIBBBBII")

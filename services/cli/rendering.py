@@ -22,6 +22,7 @@ _GRPC_STATUSES = (
     "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
 )  # fmt: skip
 ARROWS = {"client": "->", "server": "<-"}
+_PREPOSITIONS = {"client": "to", "server": "from"}
 # JSON escapes C0 by itself; these pass it and still steer a terminal.
 _JSON_HOSTILE = re.compile(
     "[\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
@@ -82,7 +83,7 @@ def _shortened(text: str) -> str:
 
 
 def witness_line(witness: Witness, zone: tzinfo | None = None) -> str:
-    """`12:03:04.567 curl[4242] -> http/1.1 POST https://h/x?a=*** 201 17 B / 512 B 8.0 ms`."""
+    """`12:03:04.567 curl[42] -> http/1.1 GET https://h/?a= 200 0 B / 5 B 8.0 ms to [::1]:443`."""
     request, response = witness.request, witness.response
     words = [
         clock(witness.timing.request_start or witness.timing.response_start, zone),
@@ -98,6 +99,8 @@ def witness_line(witness: Witness, zone: tzinfo | None = None) -> str:
     ]
     if witness.timing.latency_ms is not None:
         words.append(f"{witness.timing.latency_ms:.1f} ms")
+    if witness.connection.peer is not None:
+        words.append(f"{_PREPOSITIONS[witness.role]} {escape(witness.connection.peer)}")
     return " ".join([*words, *remarks(witness)])
 
 

@@ -101,6 +101,7 @@ def _attributes(witness: Witness, error: str) -> Attributes:
         attributes["http.request.method"] = request.method if known else "_OTHER"
     if request is not None and request.authority is not None:
         attributes |= _server(request.authority)
+    attributes = _ends(witness) | attributes
     if response is not None and response.status is not None:
         attributes["http.response.status_code"] = response.status
     if witness.grpc is not None:
@@ -116,6 +117,19 @@ def _server(authority: str) -> Attributes:
         return {}
     address: Attributes = {"server.address": match[1].strip("[]")}
     return address | {"server.port": int(match[2])} if match[2] else address
+
+
+def _ends(witness: Witness) -> Attributes:
+    """What is proven of both ends; a client's server has the name that it was asked for, if any."""
+    found: Attributes = {}
+    for side, told in (("local", witness.connection.local), ("peer", witness.connection.peer)):
+        if told is not None and (match := _ADDRESS.fullmatch(told)):
+            address, port = match[1].strip("[]"), int(match[2])
+            found |= {f"network.{side}.address": address, f"network.{side}.port": port}
+            if side == "peer":
+                other = "server" if witness.role == "client" else "client"
+                found |= {f"{other}.address": address, f"{other}.port": port}
+    return found
 
 
 def _error(witness: Witness) -> str:

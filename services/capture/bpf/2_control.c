@@ -83,6 +83,32 @@ static __always_inline int tell_closed(struct connection *of, u64 ssl, u8 why) {
     return 0;
 }
 
+static __always_inline void fill_addressed(struct control *event, struct connection *of,
+                                           struct addresses *ends) {
+    event->kind = CONTROL_ADDRESSED;
+    event->shard = of->shard;
+    event->connection = of->id;
+    __builtin_memcpy(&event->addresses, ends, sizeof(event->addresses));
+}
+
+/* Of a connection that was told to be open, and whose ends are proven. */
+static __always_inline int tell_addressed(struct connection *of, struct addresses *ends) {
+    struct control *event = control.ringbuf_reserve(sizeof(struct control));
+    if (event) {
+        fill_addressed(event, of, ends);
+        control.ringbuf_submit(event, wake_flag());
+        return 1;
+    }
+    event = control_spare.ringbuf_reserve(sizeof(struct control));
+    if (event) {
+        fill_addressed(event, of, ends);
+        control_spare.ringbuf_submit(event, wake_flag());
+        return 1;
+    }
+    control_is_refused();
+    return 0;
+}
+
 /* An event that is its kind and a process: the bell, or an exit. */
 static __always_inline void tell(u8 kind, u32 tgid) {
     struct control *event = control.ringbuf_reserve(sizeof(struct control));

@@ -55,10 +55,22 @@ struct shared {
     __u64 unused[464];
 };
 
-enum { CONTROL_BELL, CONTROL_OPENED, CONTROL_CLOSED, CONTROL_EXITED };
+/* In the order in which they are read where two rings mix theirs. */
+enum { CONTROL_BELL, CONTROL_OPENED, CONTROL_ADDRESSED, CONTROL_CLOSED, CONTROL_EXITED };
 enum { CLOSED_FREED, CLOSED_REUSED, CLOSED_SHED };
 /* What an opened connection is besides. */
 enum { OPENED_MID_CONNECTION = 1, OPENED_SHED = 2 };
+
+/* Both ends of a connection, proven: `family` is AF_INET, whose addresses are the first 4 bytes, or
+ * AF_INET6. Ports are in host order. */
+struct addresses {
+    __u8 local[16];
+    __u8 peer[16];
+    __u16 local_port;
+    __u16 peer_port;
+    __u16 family;
+    __u16 unused;
+};
 
 struct control {
     __u8 kind;
@@ -77,6 +89,7 @@ struct control {
             __u64 offset[2];
             __u32 lost[2][LOST_REASONS];
         };
+        struct addresses addresses;
     };
 };
 

@@ -22,6 +22,12 @@ def closed(connection: int, *, detail: int = 0) -> bytes:
     return layout.CONTROL.pack(ControlKind.CLOSED, detail, 2, 0, connection, 200, 0xABC, rest)
 
 
+def addressed(connection: int) -> bytes:
+    ends = layout.ADDRESSES.pack(bytes([10, 0, 0, 7]), bytes([10, 0, 0, 9]), 51234, 443, 2)
+    rest = ends.ljust(56, b"\0")
+    return layout.CONTROL.pack(ControlKind.ADDRESSED, 0, 2, 7, connection, 0, 0xABC, rest)
+
+
 def exited(tgid: int) -> bytes:
     return layout.CONTROL.pack(ControlKind.EXITED, 0, 0, tgid, 0, 0, 0, bytes(56))
 
@@ -48,6 +54,33 @@ def test_an_opening_names_its_owner_and_its_library() -> None:
     source = found.source
     assert (source.namespace, source.workload, source.process) == ("host", "curl", "curl")
     assert (source.node, source.pid, source.tls) == ("node", 7, "openssl 3.0.19")
+
+
+def test_addresses_that_come_with_the_opening_are_in_it() -> None:
+    (found,) = receive(Connections("node"), [opened(5), addressed(5)])[2].opened
+    assert (found.local, found.peer) == ("10.0.0.7:51234", "10.0.0.9:443")
+
+
+def test_addresses_that_come_later_name_the_connection_again() -> None:
+    known = Connections("node")
+    (first,) = receive(known, [opened(5), opened(6)])[2].opened[:1]
+    (again,) = receive(known, [addressed(5)])[2].opened
+    assert (first.local, first.peer) == (None, None)
+    assert (again.connection, again.source, again.peer) == (5, first.source, "10.0.0.9:443")
+
+
+def test_a_connection_that_is_named_again_keeps_its_addresses() -> None:
+    known = Connections("node")
+    receive(known, [opened(5), addressed(5)])
+    news: dict[int, News] = defaultdict(News)
+    known.name_again(news, 300 + NAME_AGAIN_NS, 10)
+    assert [found.peer for found in news[2].opened] == ["10.0.0.9:443"]
+
+
+def test_addresses_of_one_that_is_closed_or_shed_are_no_news() -> None:
+    known = Connections("node")
+    receive(known, [opened(5), closed(5), opened(6), closed(6, detail=2)])
+    assert not receive(known, [addressed(5), addressed(6)])[2]
 
 
 def test_no_pointer_leaves_the_node() -> None:

@@ -33,13 +33,14 @@ int main(void) {
     SIZE(control) AT(control, kind) AT(control, detail) AT(control, shard) AT(control, tgid)
     AT(control, connection) AT(control, boot_ns) AT(control, ssl) AT(control, target)
     AT(control, process) AT(control, offset) AT(control, lost)
+    SIZE(addresses) AT(control, addresses)
     SIZE(connection_key) SIZE(connection) AT(connection, offset) AT(connection, lost)
     AT(connection, shard) AT(connection, references) AT(connection, target)
     SIZE(tail) AT(tail, shard)
     IS(PIECE) IS(FLAG_DISCARDED) IS(FLAG_CANARY) IS(WHOLE) IS(CLASSES) IS(VERDICT_MASK)
     IS(VERDICT_INCLUDE) IS(VERDICT_EXCLUDE) IS(VERDICT_CANARY) IS(CLOSED_SHED)
     IS(OPENED_MID_CONNECTION) IS(OPENED_SHED)
-    IS(CONTROL_BELL) IS(CONTROL_OPENED) IS(CONTROL_CLOSED) IS(CONTROL_EXITED)
+    IS(CONTROL_BELL) IS(CONTROL_OPENED) IS(CONTROL_ADDRESSED) IS(CONTROL_CLOSED) IS(CONTROL_EXITED)
     IS(CLOSED_FREED) IS(CLOSED_REUSED) IS(LOST_REASONS) IS(LOST_RING_FULL) IS(LOST_RING_REFUSED)
     IS(LOST_UNREADABLE) IS(LOST_SHED) IS(LOST_SENT_BY_KERNEL)
     IS(DIRECTION_EGRESS) IS(DIRECTION_INGRESS)
@@ -103,6 +104,8 @@ def test_control_events_and_entries_have_their_sizes(c: dict[str, int]) -> None:
     assert c["control.target"] == c["control.offset"] == layout.CONTROL.size - 56
     assert c["control.process"] == c["control.target"] + 8
     assert c["control.lost"] == c["control.offset"] + 16
+    assert c["addresses"] == layout.ADDRESSES.size
+    assert c["control.addresses"] == c["control.target"]
     assert c["connection_key"] == layout.CONNECTION_KEY.size
     assert c["connection"] == layout.CONNECTION.size
     assert c["connection.offset"] == 16

@@ -20,6 +20,7 @@ from services.messages import (
     Source,
     WebSocket,
     Witness,
+    WitnessConnection,
 )
 from tests.support import witnesses
 from tests.support.witnesses import EMPTY, request
@@ -41,6 +42,14 @@ def test_a_witness_is_one_line_with_masked_query_values() -> None:
         "10:00:00.123 curl[42] -> http/1.1 POST https://api.example.com/v1/items?x=***&*** "
         "201 17 B / 0 B 8.0 ms"
     )
+
+
+def test_a_line_ends_with_the_other_end_s_address_where_it_is_proven() -> None:
+    connection = WitnessConnection(id="1", stream=1, local="10.0.0.7:1", peer="10.0.0.9:443")
+    asked = rendering.witness_line(witness(connection=connection), UTC)
+    assert asked.endswith("8.0 ms to 10.0.0.9:443")
+    served = rendering.witness_line(witness(connection=connection, role="server"), UTC)
+    assert served.endswith("8.0 ms from 10.0.0.9:443")
 
 
 def test_what_is_not_whole_is_said() -> None:

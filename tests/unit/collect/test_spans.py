@@ -14,6 +14,7 @@ from tests.unit.collect.transcript import (
     closed,
     end,
     only,
+    opened,
     request,
     request_head,
     reset,
@@ -59,6 +60,25 @@ def test_an_exchange_is_a_span_with_the_wires_times() -> None:
         failed=False,
         source=SOURCE,
     )
+
+
+def test_a_span_has_the_addresses_that_are_proven() -> None:
+    ends = opened(local="10.0.0.7:51234", peer="[fd00::9]:443")
+    exchange = [request_head(authority=None), end("request"), response_head(), end("response")]
+    found = spanned(ends, *exchange).attributes
+    assert found["network.local.address"] == "10.0.0.7"
+    assert found["network.local.port"] == 51234
+    assert found["network.peer.address"] == found["server.address"] == "fd00::9"
+    assert found["network.peer.port"] == found["server.port"] == 443
+
+
+def test_a_server_s_span_names_its_client_and_keeps_its_own_name() -> None:
+    ends = opened(local="10.0.0.7:443", peer="10.0.0.9:51234")
+    head = request_head(direction=Direction.INGRESS, authority="api.example.com")
+    found = spanned(ends, head, end("request"), response_head(), end("response")).attributes
+    assert (found["client.address"], found["client.port"]) == ("10.0.0.9", 51234)
+    assert found["server.address"] == "api.example.com"
+    assert "server.port" not in found
 
 
 @pytest.mark.parametrize(
