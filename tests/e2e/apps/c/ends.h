@@ -28,10 +28,13 @@ static inline void must(int good, const char *what) {
     exit(1);
 }
 
+/* A program that runs for as long as it is let keeps no truth: it would fill the disk. */
+static int keeps_truth = 1;
+
 static inline FILE *truth(const char *name, const char *what) {
     char path[64];
     snprintf(path, sizeof(path), "%s.%s", name, what);
-    FILE *file = fopen(path, "wb");
+    FILE *file = fopen(keeps_truth ? path : "/dev/null", "wb");
     must(file != 0, "fopen");
     return file;
 }

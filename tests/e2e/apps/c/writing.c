@@ -16,6 +16,7 @@ int main(int count, char **words) {
     struct end client, server;
     must(count == 3, "arguments");
     wait_for_start();
+    keeps_truth = strcmp(words[1], "endless") != 0;
     make_ends(&client, &server, words[2], 0);
     fill(data, sizeof(data), 1);
     if (!strcmp(words[1], "partial")) {
