@@ -150,6 +150,24 @@ class Targets(Struct, frozen=True, kw_only=True):
     allowances: tuple[Allowance, ...] = ()
 
 
+# --- capture -> discovery: plainwire.sightings.<node> (JSON, not stored) --------------------------
+
+
+class Sighting(Struct, frozen=True, kw_only=True):
+    """A process worth a look at once: it has mapped a file executable (which is also what an exec
+    does) that was not met before, or not for a while."""
+
+    pid: int
+    kind: Literal["mapped"] = "mapped"
+
+
+class Sightings(Struct, frozen=True, kw_only=True):
+    """Hints: the periodic scan finds what a lost one would have told."""
+
+    node: str
+    sightings: tuple[Sighting, ...]
+
+
 # --- capture -> people: plainwire.coverage.<node> (JSON) ------------------------------------------
 
 CoverageState = Literal["captured", "partly", "excluded", "not_captured"]

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from services.capture.connections import News
 from services.capture.layout import Verdict
-from services.messages import ShardTotals, Target
+from services.messages import ShardTotals, Sighting, Target
 
 LENGTH = struct.Struct("<I")
 SPARE = -1  # the spare ring's number; the others are shards
@@ -78,6 +78,15 @@ class Attached(Struct, frozen=True, tag=True):
     failed: dict[str, str]
 
 
+class Sighted(Struct, frozen=True, tag=True):
+    """For discovery. `refused` and `missed` are all that were too many until now: sightings, and
+    mappings that the kernel had no room to tell of."""
+
+    sightings: tuple[Sighting, ...]
+    refused: int = 0
+    missed: int = 0
+
+
 class Read(Struct, frozen=True, array_like=True):
     """Of one ring: records end at `next`, and what lies below it is to be freed."""
 
@@ -111,7 +120,7 @@ class Looked(Struct, frozen=True, tag=True):
 
 
 ToChild = Begin | Classify | Follow | Look | Stop
-ToParent = Attached | Looked
+ToParent = Attached | Looked | Sighted
 
 _encoder = msgspec.msgpack.Encoder()
 _to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)

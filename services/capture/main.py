@@ -85,7 +85,12 @@ async def capture(given: Runtime, settings: Settings, begin: Begin, life: Life) 
         lives = tasks.create_task(work.supervisor.run(life), name="lives")
         loops = [
             tasks.create_task(loop(), name=loop.__name__)
-            for loop in (work.delivery.run, work.follow_targets, work.repeat_coverage)
+            for loop in (
+                work.delivery.run,
+                work.follow_targets,
+                work.repeat_coverage,
+                work.sights.run,
+            )
         ]
         await given.stopping.wait()
         work.supervisor.stop()

@@ -36,6 +36,7 @@ class Memory:
         self.spare_ring = Ring(spare, shape.spare_ring)
         self.shared = _mapped(maps["shared"], layout.SHARED_SIZE).cast("Q")
         self._marks = _mapped(maps["marks"], pids())
+        self.pids = len(self._marks)
 
     def ring(self, number: int) -> Ring:
         return self.spare_ring if number == SPARE else self.shard_rings[number]

@@ -26,6 +26,7 @@ from services.capture.kernel import KernelError
 from services.capture.loaded import Kernel
 from services.capture.looking import Looker
 from services.capture.probes import Probes
+from services.capture.sighting import Sighter
 from services.messages import Target
 
 TICK = 1.0  # seconds
@@ -43,6 +44,7 @@ class Prober:
         self._kernel, self._tell = kernel, tell
         self._looker, self._canary = Looker(kernel, begin.node), Canary()
         self._probes = Probes(kernel)
+        self._sighter = Sighter(kernel, begin.rings.default, tell)
         self._attached: dict[str, Target] = {}
         self._numbers: dict[str, int] = {}
         self._woken = asyncio.Event()
@@ -54,6 +56,7 @@ class Prober:
             loops = [
                 tasks.create_task(self._look_for_ever(), name="look"),
                 tasks.create_task(self._follow(), name="follow"),
+                tasks.create_task(self._sighter.run(), name="sight"),
             ]
             stopped = await self._obey(commands)
             for loop in loops:

@@ -27,6 +27,7 @@ from services.capture.channel import (
     Look,
     Looked,
     Pulse,
+    Sighted,
     ToParent,
 )
 from services.capture.delivering import Delivery
@@ -38,6 +39,7 @@ from services.capture.reading import Reader
 from services.capture.restarts import Restarts
 from services.capture.settings import Settings
 from services.capture.shedding import WHOLE
+from services.capture.sights import Sights
 from services.capture.spool import Spool
 from services.capture.supervising import Supervisor
 from services.messages import Coverage, Position, ServiceLedger, Target, Targets
@@ -71,6 +73,7 @@ class Service:
         silence = settings.silence_seconds
         self.supervisor = Supervisor(self, lambda: Life(self.begin), restarts, silence)
         self.budget = Budget(bus, settings, self.accounts.sums, self._host)
+        self.sights = Sights(bus, settings.node)
         self.life: Life | None = None
         self.targets: Targets | None = None
         self.attached: dict[str, Target] = {}
@@ -132,6 +135,8 @@ class Service:
                 self._looked(message)
             case Attached():
                 self._reconciled(message)
+            case Sighted():
+                self.sights.hear(message)
 
     def lost(self, why: str) -> None:
         """What it had seen and not told lies in the interval that parse calls unknown."""
@@ -282,6 +287,7 @@ class Service:
             "share_lowered": self.budget.node.lowered,
             "share_raised": self.budget.node.raised,
             "load_per_mille": int(10 * self.budget.load),
+            **self.sights.counters(),
             **{name: self._shared(name) for name in layout.SHARED_COUNTERS},
             **{name: getattr(self.counters, name) for name in self.counters.__dataclass_fields__},
         }

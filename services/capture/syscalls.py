@@ -23,7 +23,9 @@ PROG_LOAD, LINK_CREATE = 5, 28
 PROG_KPROBE, PROG_TRACEPOINT = 2, 5
 ATTACH_PERF_EVENT, ATTACH_UPROBE_MULTI = 41, 48
 UPROBE_MULTI_RETURN = 1
-PERF_TYPE_TRACEPOINT = 2
+PERF_TYPE_SOFTWARE, PERF_TYPE_TRACEPOINT = 1, 2
+_DUMMY = 9  # the software event that never happens: for what comes beside it
+_MMAP, _WATERMARK, _MMAP2 = 1 << 8, 1 << 14, 1 << 23  # bits of its flags: wake at every byte
 PERF_FLAG_FD_CLOEXEC = 8
 IOC_ENABLE, IOC_SET_BPF = 0x2400, 0x40042408
 CLONE_NEWNS = 0x00020000
@@ -157,6 +159,16 @@ def open_uprobe(kind: int, path: bytes, offset: int, config: int) -> int:
 
 def open_tracepoint(number: int) -> int:
     return _open_event(PERF_TYPE_TRACEPOINT, number, 0, 0, None)
+
+
+def open_mapping_events(cpu: int) -> int:
+    """Whoever maps a file executable on this CPU is told of in the ring that is mapped of it."""
+    attributes = struct.pack(
+        "<IIQQQQQIIQQQ",
+        PERF_TYPE_SOFTWARE, 112, _DUMMY, 0, 0, 0, _MMAP | _WATERMARK | _MMAP2, 1, 0, 0, 0, 0,
+    )  # fmt: skip
+    buffer = ctypes.create_string_buffer(attributes.ljust(112, b"\0"), 112)
+    return _call("perf_event_open", buffer, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC)
 
 
 def start_event(event: int, program: int) -> None:

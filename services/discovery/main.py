@@ -1,4 +1,4 @@
-"""Discovery as a process: settings, wiring, nothing that decides. A sighting hastens the scan."""
+"""Discovery as a process: settings, wiring, nothing that decides."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from nats.aio.msg import Msg
 
 from services import runtime, subjects
 from services.discovery import scanning
+from services.discovery.hints import Hints
 from services.discovery.settings import Settings
 from services.runtime import Runtime
 
@@ -22,14 +23,14 @@ def main(settings: Settings) -> int:
 async def _discover(running: Runtime, settings: Settings) -> None:
     discovery = scanning.Discovery(settings, running.bus.max_payload)
     running.describe(discovery.ledger)
-    sighted = asyncio.Event()
+    hints = Hints()
 
-    async def sighting(_: Msg) -> None:
-        sighted.set()
+    async def sighted(message: Msg) -> None:
+        hints.hear(message.data)
 
     subject = subjects.sightings(settings.node)
-    await running.bus.client.subscribe(subject, cb=sighting)
+    await running.bus.client.subscribe(subject, cb=sighted)
     async with asyncio.TaskGroup() as tasks:
-        work = tasks.create_task(scanning.publish_changes(running, discovery, sighted), name="scan")
+        work = tasks.create_task(scanning.publish_changes(running, discovery, hints), name="scan")
         await running.stopping.wait()
         work.cancel()

@@ -21,8 +21,10 @@ class Scan:
     def __init__(self, files: Files) -> None:
         self._files = files
 
-    def look(self) -> list[Seen]:
-        return [process for pid in procfs.pids() if (process := self._process(pid)) is not None]
+    def look(self, pids: Iterable[int] | None = None) -> list[Seen]:
+        """At these processes, or at all."""
+        wanted = procfs.pids() if pids is None else pids
+        return [process for pid in wanted if (process := self._process(pid)) is not None]
 
     def _process(self, pid: int) -> Seen | None:
         reaches = [*self._executable(pid), *self._mapped(pid)]

@@ -17,6 +17,8 @@ from services import subjects
 from services.bus import Outgoing
 from services.discovery import inventory, kernels
 from services.discovery.files import Files
+from services.discovery.hints import Hints
+from services.discovery.inventory import Reach, Seen
 from services.discovery.probing import Returns
 from services.discovery.processes import Scan, standing
 from services.discovery.settings import Settings
@@ -25,7 +27,8 @@ from services.messages import ServiceLedger, Targets
 from services.runtime import Runtime
 
 REPEAT = 30.0  # seconds
-PAUSE = 0.05  # seconds at least between two scans, however many sightings come
+PAUSE = 0.05  # seconds at least between two scans
+REST = 0.005  # and between two looks at what was sighted
 
 
 @dataclass
@@ -38,6 +41,8 @@ class Discovery:
         self.files = Files(self._uretprobes())
         self._scan = Scan(self.files)
         self._system = SystemLibraries()
+        self._standing: list[Reach] = []
+        self._seen: dict[int, Seen] = {}
 
     def _uretprobes(self) -> Returns:
         if self.settings.uretprobes != "auto":
@@ -51,15 +56,28 @@ class Discovery:
         paths = [*self.settings.files]
         if self.settings.system_libraries:
             paths += self._system.libssl_paths()
+        self._standing = standing(self.files, paths)
+        self._seen = {process.pid: process for process in self._scan.look()}
+        return self._state("scan", begun)
+
+    def look_at(self, pids: frozenset[int]) -> Targets:
+        """Blocking: the state as last scanned, but for these processes."""
+        begun = time.thread_time_ns()
+        for pid in pids:
+            self._seen.pop(pid, None)
+        self._seen |= {process.pid: process for process in self._scan.look(pids)}
+        return self._state("look", begun)
+
+    def _state(self, kind: str, begun: int) -> Targets:
         state = inventory.targets(
-            self.settings.node, time.time_ns(), standing(self.files, paths), self._scan.look()
+            self.settings.node, time.time_ns(), self._standing, self._seen.values()
         )
-        self._count(state, time.thread_time_ns() - begun)
+        self._count(state, kind, time.thread_time_ns() - begun)
         return state
 
-    def _count(self, state: Targets, cpu_ns: int) -> None:
-        self.counters["scans"] = self.counters.get("scans", 0) + 1
-        self.counters["scan_cpu_us"] = self.counters.get("scan_cpu_us", 0) + cpu_ns // 1000
+    def _count(self, state: Targets, kind: str, cpu_ns: int) -> None:
+        self.counters[f"{kind}s"] = self.counters.get(f"{kind}s", 0) + 1
+        self.counters[f"{kind}_cpu_us"] = self.counters.get(f"{kind}_cpu_us", 0) + cpu_ns // 1000
         self.counters["targets"] = len(state.targets)
         self.counters["processes"] = len(state.processes)
         self.counters["processes_uncovered"] = sum(not p.target for p in state.processes)
@@ -75,18 +93,19 @@ class Discovery:
         return ServiceLedger(service="discovery", node=self.settings.node, counters=self.counters)
 
 
-async def publish_changes(running: Runtime, discovery: Discovery, sighted: asyncio.Event) -> None:
+async def publish_changes(running: Runtime, discovery: Discovery, hints: Hints) -> None:
     published: Targets | None = None
+    pids: frozenset[int] | None = None
+    due = 0.0
     while True:
-        sighted.clear()
-        state = await asyncio.to_thread(discovery.look)
+        if pids is None:
+            due = time.monotonic() + discovery.settings.interval
+            state = await asyncio.to_thread(discovery.look)
+        else:
+            state = await asyncio.to_thread(discovery.look_at, pids)
         if inventory.is_news(published, state, int(REPEAT * 1e9)):
             payload = discovery.message(state)
             await running.bus.publish(Outgoing(subjects.targets(state.node), payload))
             published = state
-        await asyncio.sleep(PAUSE)
-        try:
-            async with asyncio.timeout(discovery.settings.interval):
-                await sighted.wait()
-        except TimeoutError:
-            pass
+        await asyncio.sleep(PAUSE if pids is None else REST)
+        pids = await hints.wait(due)
