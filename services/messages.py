@@ -633,7 +633,8 @@ class Witness(Struct, frozen=True, kw_only=True, omit_defaults=True):
     redacted: Redacted
     gaps: tuple[Gap, ...]
     trace: Trace
-    partial_reasons: tuple[str, ...] = ()  # what made it reset or partial, besides gaps
+    # What made it reset or partial, besides gaps; of a complete one, what cut its request short.
+    partial_reasons: tuple[str, ...] = ()
     anomalies: tuple[str, ...] = ()  # wrong, but read all the same
     grpc: Grpc | None = None
     websocket: WebSocket | None = None

@@ -15,6 +15,7 @@ from services.messages import Gap, WitnessState
 
 class Cause(StrEnum):
     BOTH_SIDES = "both_sides"
+    ANSWERED = "answered"  # the answer is whole, and the rest of the request was not wanted
     RESET = "reset"
     CONNECTION_CLOSED = "connection_closed"
     PROCESS_EXITED = "process_exited"
@@ -47,6 +48,18 @@ _RESET_CODES = (
     "stream_closed", "frame_size_error", "refused_stream", "cancel", "compression_error",
     "connect_error", "enhance_your_calm", "inadequate_security", "http_1_1_required",
 )  # fmt: skip
+
+
+# What these codes say is only that no more is needed (RFC 9113 §7, §8.1).
+_NOT_NEEDED = frozenset({0, 8})
+
+
+def reset_cause(exchange: Exchange, code: int) -> Cause:
+    """A server may answer before it has the whole request, and either side may then end the stream
+    without an error (RFC 9113 §8.1). With any other code something went wrong, and a response whose
+    end was not seen is not whole."""
+    answered = exchange.response is not None and exchange.response_end is not None
+    return Cause.ANSWERED if answered and code in _NOT_NEEDED else Cause.RESET
 
 
 def reset_reason(code: int) -> str:
@@ -112,7 +125,7 @@ def _state(exchange: Exchange, gaps: tuple[Gap, ...], cause: Cause) -> WitnessSt
         return "no_request"
     if exchange.response is None:
         return "no_response"
-    return "complete" if cause == Cause.BOTH_SIDES else "partial"
+    return "complete" if cause in (Cause.BOTH_SIDES, Cause.ANSWERED) else "partial"
 
 
 def _reasons(

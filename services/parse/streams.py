@@ -16,9 +16,11 @@ from services.parse import contents
 from services.parse.contents import Body
 from services.parse.emission import Emission
 from services.parse.reassembly import Hole
+from services.parse.websocket_messages import Half as WebSocketHalf
 
 _GENERATION = 1 << 31  # above any stream id: a TLS object that is used again begins a new range
 _MAX_IGNORED = 64
+_NOT_NEEDED = frozenset({0, 8})  # NO_ERROR, CANCEL
 
 
 class Half(Body, array_like=True):
@@ -104,17 +106,32 @@ def reset(streams: Streams, direction: Direction, number: int, code: int, out: E
     if number in streams.ignored:
         return
     stream = streams.open.pop(number, None)
+    if stream is not None and code in _NOT_NEEDED and _said_goodbye(stream):
+        contents.close(stream.request, streams.base + number, "request", out)
+        contents.end(stream.response, streams.base + number, "response", (), out)
+        _ignore(streams, number, out)
+        return
     if stream is not None:
         _close(streams, number, stream, out)
-    streams.ignored.append(number)
-    del streams.ignored[:-_MAX_IGNORED]
-    out.count("streams_reset")
+    _ignore(streams, number, out)
     out.emit(
         ResetFrame(
             connection=out.connection, time_ns=out.time_ns, stream=streams.base + number,
             code=code, direction=direction,
         )
     )  # fmt: skip
+
+
+def _said_goodbye(stream: Stream) -> bool:
+    """One close frame of a WebSocket is its end, however the stream then ends (RFC 8441 §5)."""
+    contents_of = (stream.request.content, stream.response.content)
+    return any(isinstance(half, WebSocketHalf) and half.close_seen for half in contents_of)
+
+
+def _ignore(streams: Streams, number: int, out: Emission) -> None:
+    streams.ignored.append(number)
+    del streams.ignored[:-_MAX_IGNORED]
+    out.count("streams_reset")
 
 
 def go_away(streams: Streams, direction: Direction, last: int, code: int, out: Emission) -> None:

@@ -11,7 +11,15 @@ import msgspec
 import pytest
 
 from services.collect.pairing import receive
-from services.messages import FrameBatch, InterimHead, MalformedFrame, OpaqueFrame, Source, Witness
+from services.messages import (
+    Direction,
+    FrameBatch,
+    InterimHead,
+    MalformedFrame,
+    OpaqueFrame,
+    Source,
+    Witness,
+)
 from tests.unit.collect.transcript import (
     MS,
     NOON,
@@ -232,6 +240,55 @@ def test_a_reset_ends_the_exchange_with_its_code(code: int, reason: str) -> None
     assert (witness.state, witness.partial_reasons) == ("reset", (reason,))
     assert state.counters["frames_late"] == 2
     assert state.partial == {"reset": 1}
+
+
+ASKING = [request_head(1, protocol="http/2"), body(b"half", side="request")]
+
+
+@pytest.mark.parametrize("sender", list(Direction))
+@pytest.mark.parametrize(
+    ("code", "state", "reason"),
+    [
+        (0, "complete", "rst_no_error"),
+        (8, "complete", "rst_cancel"),
+        (2, "reset", "rst_internal_error"),
+        (5, "reset", "rst_stream_closed"),
+        (13, "reset", "rst_http_1_1_required"),
+    ],
+)
+def test_a_whole_answer_to_half_a_request_is_complete_unless_the_reset_is_an_error(
+    code: int, state: str, reason: str, sender: Direction
+) -> None:
+    """RFC 9113 §8.1: a server may answer before it has read everything."""
+    told = shard()
+    answer = response(1, b"no", protocol="http/2")
+    witness = only(fold(told, opened(), *ASKING, *answer, reset(code, direction=sender)))
+    assert (witness.state, witness.partial_reasons) == (state, (reason,))
+    assert witness.request is not None
+    assert (witness.request.body.text, witness.timing.request_end) == ("half", None)
+    assert told.complete == (state == "complete")
+    assert told.partial == ({} if state == "complete" else {"reset": 1})
+
+
+@pytest.mark.parametrize("code", [0, 8])
+def test_a_reset_before_the_answers_end_is_a_reset_whatever_its_code(code: int) -> None:
+    answer = response(1, b"no", protocol="http/2")[:-1]
+    assert only(witnessed(*ASKING, *answer, reset(code))).state == "reset"
+    whole = request(1, protocol="http/2")
+    assert only(witnessed(*whole, *answer, reset(code))).state == "reset"
+
+
+def test_a_reset_after_an_answer_without_its_request_tells_of_no_request() -> None:
+    answer = response(1, b"no", protocol="http/2")
+    assert only(witnessed(*answer, reset(0))).state == "no_request"
+
+
+@pytest.mark.parametrize("stream", [1, None], ids=["its own", "the connection's"])
+def test_a_gap_in_half_a_request_stays_with_its_whole_answer(stream: int | None) -> None:
+    part = "request.body" if stream else "egress"
+    lost = [ASKING[0], gap(part, stream=stream), *response(1, protocol="http/2")]
+    witness = only(witnessed(*lost, reset(0)))
+    assert (witness.state, [found.part for found in witness.gaps]) == ("partial", [part])
 
 
 def test_malformed_bytes_make_an_exchange_partial_and_anomalies_do_not() -> None:

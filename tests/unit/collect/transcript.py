@@ -143,10 +143,12 @@ def gap(part: str, size: int = 10, stream: int | None = 1, offset: int = 0) -> G
     )  # fmt: skip
 
 
-def reset(code: int, stream: int = 1) -> ResetFrame:
+def reset(
+    code: int, stream: int = 1, direction: Direction = Direction.INGRESS
+) -> ResetFrame:  # fmt: skip
     return ResetFrame(
-        connection=1, time_ns=NOON, stream=stream, code=code, direction=Direction.INGRESS
-    )
+        connection=1, time_ns=NOON, stream=stream, code=code, direction=direction
+    )  # fmt: skip
 
 
 def closed(reason: str = "freed", connection: int = 1) -> CloseFrame:

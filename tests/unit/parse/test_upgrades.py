@@ -155,3 +155,27 @@ def test_a_tunnel_in_a_stream_is_counted(client, server):
     ])  # fmt: skip
     assert {("EGRESS", "tunnel", 5), ("INGRESS", "tunnel", 3)} <= opaque(frames)
     assert isinstance(frames[-4], ResetFrame) or any(isinstance(f, ResetFrame) for f in frames)
+
+
+@pytest.mark.parametrize(("code", "closed"), [(0, True), (8, True), (2, False)])
+def test_a_websocket_over_http2_that_was_closed_is_ended_by_a_reset(client, server, code, closed):
+    """As browsers end the stream once the close frames are exchanged; an error is still told."""
+    frames = deliver([
+        *START2, (EGRESS, connect(client, *EXTENDED)),
+        (INGRESS, frame(1, 4, 1, server.encode([(":status", "200")]))),
+        (INGRESS, frame(0, 0, 1, websocket(CLOSE, b"\x03\xe9"))),
+        (EGRESS, frame(0, 0, 1, websocket(CLOSE, b"\x03\xe9", mask=MASK))),
+        (EGRESS, frame(3, 0, 1, code.to_bytes(4))),
+    ])  # fmt: skip
+    ends = [f.side for f in frames if isinstance(f, EndFrame)]
+    assert ends == (["request", "response"] if closed else ["request"])
+    assert bool([f for f in frames if isinstance(f, ResetFrame)]) != closed
+
+
+def test_a_websocket_over_http2_that_was_not_closed_is_reset(client, server):
+    frames = deliver([
+        *START2, (EGRESS, connect(client, *EXTENDED)),
+        (INGRESS, frame(1, 4, 1, server.encode([(":status", "200")]))),
+        (EGRESS, frame(3, 0, 1, (8).to_bytes(4))),
+    ])  # fmt: skip
+    assert [f.code for f in frames if isinstance(f, ResetFrame)] == [8]
