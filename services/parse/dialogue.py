@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from services.messages import Direction
-from services.parse import contents, detection, http1, http2, naming, upgraded
+from services.parse import contents, detection, http1, http1_pairing, http2, naming, upgraded
 from services.parse.detection import Detected
 from services.parse.emission import Emission
 from services.parse.http1 import Http1
@@ -42,6 +42,7 @@ class Undecided(Struct, tag="undecided"):
     held: list[Held] = []
     skipped: int = 0
     name: str = "unknown"  # what it is called if it is nothing known
+    begins_lost: list[Direction] = []  # whose first bytes are known to be missing
 
 
 class Opaque(Struct, tag="opaque"):
@@ -82,6 +83,8 @@ def gap(dialogue: Dialogue, direction: Direction, hole: Hole, out: Emission) -> 
         case Opaque():
             contents.tell(None, direction.name.lower(), hole.offset, hole, out)
         case Undecided():
+            if not dialogue.joined or dialogue.begins_lost:
+                dialogue.begins_lost = sorted({*dialogue.begins_lost, direction})
             _skip(dialogue, direction, out)
             dialogue.joined = True
             contents.tell(None, direction.name.lower(), hole.offset, hole, out)
@@ -189,6 +192,7 @@ def _http1(undecided: Undecided, client: Direction) -> Http1:
     found.exchanges = undecided.base
     if undecided.joined:  # who knows what the other direction is in the middle of
         found.request.phase = found.response.phase = http1.Phase.LOST
+        http1_pairing.joined(found, undecided.begins_lost)
     return found
 
 

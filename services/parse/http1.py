@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable
 
 from services.messages import Direction
-from services.parse import contents, detection, http1_bodies, http1_heads
+from services.parse import contents, detection, http1_bodies, http1_heads, http1_pairing
 from services.parse.emission import Emission
-from services.parse.http1_state import Half, Http1, Phase, begin, end, give_up, malformed, tell
+from services.parse.http1_state import Half, Http1, Phase, begin, end, malformed, tell
 from services.parse.reassembly import Hole
 
 __all__ = [
@@ -152,6 +152,8 @@ def _complete(http: Http1, half: Half, block: bytes, scanned: int, out: Emission
         return limit + 1
     if not found:
         half.buffer = block
+    elif http1_pairing.has_ended(http, half, out):
+        out.skip(half.direction, half.protocol, stop)
     elif http1_heads.message(http, half, block[:stop], out):
         out.parsed += stop
         if half.unproven:
@@ -212,6 +214,8 @@ def _read_again(http: Http1, half: Half, block: bytes, out: Emission) -> None:
 
 def _lose(http: Http1, half: Half, hole: Hole, out: Emission) -> None:
     """Where the next message begins is unknown, and which requests or responses are missing."""
+    if half is http.request:
+        http1_pairing.request_lost(http)
     within = Phase.HEAD < half.phase < Phase.OPAQUE or half.phase == Phase.PEEK
     if half.phase != Phase.OPAQUE:
         half.phase = Phase.LOST
@@ -226,11 +230,13 @@ def _lose(http: Http1, half: Half, hole: Hole, out: Emission) -> None:
     if not within and not lost:
         tell(half, hole, None, out)
     lost.clear()
-    if half is http.response and http.turning:
-        _lose_turn(http, out)
+    if half is http.response:
+        http1_pairing.response_lost(http)
+        if http.turning:
+            _lose_turn(http, out)
     http.patient = False  # a response whose request is gone would take the next one's place
     if http.pipelined:
-        give_up(http, out)
+        http1_pairing.give_up(http, out)
 
 
 def _lose_turn(http: Http1, out: Emission) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from services.messages import InterimHead, RequestHead, ResponseHead
-from services.parse import contents, fields
+from services.parse import contents, fields, http1_pairing
 from services.parse.emission import Emission
 from services.parse.http1_bodies import begin_body
 from services.parse.http1_state import Half, Http1, Phase, Waiting, end
@@ -34,10 +34,11 @@ def _request(http: Http1, first: bytes, found: fields.Fields, out: Emission) -> 
     line, half = fields.request_line(first), http.request
     if line is None or (found.framing.coded and not found.framing.chunked):
         return False
+    http1_pairing.requested(http)
     http.exchanges += 1
     half.stream = http.exchanges
     contents.begin(half, found.framing.media, found.headers, out)
-    _wait_for_response(http, line.method, out)
+    http.waiting.append(Waiting(half.stream, line.method))
     scheme, authority = _where(line, found)
     out.emit(
         RequestHead(
@@ -52,13 +53,6 @@ def _request(http: Http1, first: bytes, found: fields.Fields, out: Emission) -> 
     begin_body(http, half, found.framing, out)
     http.expecting = half.stream if found.framing.expects else 0
     return True
-
-
-def _wait_for_response(http: Http1, method: str, out: Emission) -> None:
-    http.waiting.append(Waiting(http.request.stream, method))
-    if len(http.waiting) > out.limits.waiting:
-        del http.waiting[0]
-        out.count("requests_without_response_dropped")
 
 
 def _where(line: fields.RequestLine, found: fields.Fields) -> tuple[str, str | None]:
@@ -77,6 +71,7 @@ def _response(http: Http1, first: bytes, found: fields.Fields, out: Emission) ->
     if not http.waiting:  # its request was before our time, or is lost
         http.exchanges += 1
         http.waiting.append(Waiting(http.exchanges, ""))
+        http1_pairing.orphaned(http)
     request = http.waiting[0]
     half.stream = request.stream
     contents.begin(half, found.framing.media, found.headers, out)
@@ -84,6 +79,7 @@ def _response(http: Http1, first: bytes, found: fields.Fields, out: Emission) ->
         _interim(http, line.status, found, out)
         return True
     del http.waiting[0]
+    http1_pairing.answered(http)
     _refuse(http, request.stream)
     if http.turning == request.stream:
         http.turning = 0

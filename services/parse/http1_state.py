@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+import msgspec
 from msgspec import Struct
 
 from services.messages import Direction, Headers, MalformedFrame, Side
@@ -55,6 +56,19 @@ class Half(Body, kw_only=True):
     protocol: str = "unknown"  # what opaque bytes are
 
 
+class Order(Struct, array_like=True, gc=False):
+    """What has come since the last request's head: final responses, and responses that had no
+    request; whether requests are missing (`missing`: surely one, from its begin), or responses are
+    (`torn`). `owed`: an answer, to one that is missing before that head."""
+
+    answers: int = 0
+    orphans: int = 0
+    holed: bool = False
+    missing: bool = False
+    torn: bool = False
+    owed: bool = False
+
+
 class Http1(Struct, tag="http1", gc=False):
     """`patient`: a response without a request waits for it, as both were seen from the start.
     `pipelined`: proven, so that after a loss no pairing can be. `turning`: the request that may end
@@ -65,6 +79,7 @@ class Http1(Struct, tag="http1", gc=False):
     patient: bool
     exchanges: int = 0
     waiting: list[Waiting] = []
+    order: Order = msgspec.field(default_factory=Order)
     pipelined: bool = False
     turning: int = 0
     left: str = ""
@@ -120,14 +135,6 @@ def end(http: Http1, half: Half, trailers: Headers, out: Emission) -> None:
             half.phase = Phase.HELD
     elif http.waiting:
         http.pipelined = True  # the next request was there before this response had ended
-
-
-def give_up(http: Http1, out: Emission) -> None:
-    """No pairing can be proven any more on this connection."""
-    for half in (http.request, http.response):
-        half.phase, half.protocol = Phase.OPAQUE, "unknown"
-        out.skip(half.direction, "unknown", len(half.buffer))
-        half.buffer = b""
 
 
 def tell(half: Half, hole: Hole, stream: int | None, out: Emission) -> None:

@@ -11,6 +11,7 @@ from services.messages import (
     AnyFrame,
     BodyFrame,
     EndFrame,
+    GapFrame,
     InterimHead,
     MalformedFrame,
     OpaqueFrame,
@@ -334,9 +335,12 @@ def test_body_bytes_over_the_cap_are_counted_not_kept():
     assert story(frames)[-1] == "1 response end 100"
 
 
-def test_requests_without_responses_are_bounded():
+def test_requests_without_responses_are_bounded_and_beyond_that_nothing_is_paired():
     frames = deliver([(EGRESS, GET * 3), (INGRESS, OK)], limits=Limits(waiting=2))
-    assert story(frames)[-3:] == OK_2
+    assert [frame.stream for frame in frames if isinstance(frame, RequestHead)] == [1, 2]
+    assert not [frame for frame in frames if isinstance(frame, ResponseHead)]
+    told = [(f.stream, f.reason) for f in frames if isinstance(f, GapFrame)]
+    assert told == [(1, "pairing_unproven"), (2, "pairing_unproven")]
 
 
 def test_an_unfinished_message_has_no_end():
