@@ -68,8 +68,10 @@ class Losses(Struct, frozen=True, array_like=True):
 
 Operation = Literal["read", "write", "new", "clear", "free", "share"]
 Abi = Literal[
-    "returns_length", "length_pointer", "length_pointer_fifth", "sent_by_kernel", "object"
-]
+    "returns_length", "length_pointer", "length_pointer_fifth", "sent_by_kernel", "no_buffer",
+    "counted_before", "object", "object_pointer",
+]  # fmt: skip
+TlsFamily = Literal["openssl", "gnutls"]
 
 
 class Site(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -79,8 +81,11 @@ class Site(Struct, frozen=True, kw_only=True, omit_defaults=True):
     register. `abi` says where the length of a transfer is: `returns_length` (SSL_read: the result),
     `length_pointer` (SSL_read_ex and the internal functions: result 1, length behind the fourth
     argument) or `length_pointer_fifth` (SSL_write_ex2: behind the fifth). `sent_by_kernel` is a
-    transfer whose bytes the process never had (SSL_sendfile: the result, of 64 bits); `object` is a
-    call whose only interest is its TLS object.
+    transfer whose bytes the process never had (SSL_sendfile: the result, of 64 bits); `no_buffer`
+    one whose bytes lie in the library's own memory (gnutls_record_recv_packet: the result), and
+    `counted_before` one of bytes that calls before it handed over (gnutls_record_uncork). `object`
+    is a call whose only interest is its TLS object, the first argument of its entry or its result;
+    with `object_pointer` it is behind the first argument, at the exit.
     """
 
     operation: Operation
@@ -114,7 +119,7 @@ class Target(Struct, frozen=True, kw_only=True, omit_defaults=True):
     identity: FileIdentity
     path: str  # opens the file from the host: /proc/<pid>/root/... or a host path
     name: str  # what a user calls it: /usr/lib/x86_64-linux-gnu/libssl.so.3
-    family: Literal["openssl"]
+    family: TlsFamily
     library: str  # "openssl 3.0.19"
     sites: tuple[Site, ...]
     omitted: tuple[tuple[str, str], ...] = ()  # (function, why no site of it is safe)

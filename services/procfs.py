@@ -57,12 +57,12 @@ def arguments(pid: int) -> tuple[str, ...]:
     return tuple(os.fsdecode(part) for part in raw.split(b"\0")[:-1])
 
 
-def mappings(pid: int, containing: bytes) -> list[Mapping] | None:
-    """Executable file mappings whose path contains these bytes; None if it can't be read."""
+def mappings(pid: int, *containing: bytes) -> list[Mapping] | None:
+    """Executable file mappings whose path contains some of these; None if it can't be read."""
     raw = _read(f"{PROC}/{pid}/maps")
-    if raw is None or containing not in raw:
+    if raw is None or not any(some in raw for some in containing):
         return None if raw is None else []
-    return [_mapping(m) for m in _MAPPING.finditer(raw) if containing in m[3]]
+    return [_mapping(m) for m in _MAPPING.finditer(raw) if any(some in m[3] for some in containing)]
 
 
 def _mapping(match: re.Match[bytes]) -> Mapping:

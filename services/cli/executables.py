@@ -21,6 +21,7 @@ from services.discovery.opening import opened
 
 _MAX_INTERPRETERS = 5  # BINPRM's own limit on nested #! lines
 _MAX_LIBRARIES = 512
+_TLS_NAMES = ("ssl", "gnutls")
 _DEFAULT_DIRECTORIES = ("/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib")
 
 
@@ -98,7 +99,7 @@ def tls_files(path: str, environ: Mapping[str, str]) -> list[str]:
             continue
         found[os.path.realpath(executable)] = None
         for library in _closure(executable, environ, cache):
-            if "ssl" in os.path.basename(library):
+            if any(name in os.path.basename(library) for name in _TLS_NAMES):
                 found[os.path.realpath(library)] = None
     return list(found)
 

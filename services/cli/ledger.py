@@ -69,7 +69,7 @@ def summary(witnesses: int, services: Iterable[ServiceLedger]) -> str:
         f"{lost} lost{_reasons({**b.gaps, 'shed': b.shed})}",
     ]
     if not b.seen:
-        parts.append("no use of OpenSSL's libssl")
+        parts.append("no use of a TLS library that can be captured")
     if b.opaque:
         parts.append(f"{b.opaque} not HTTP")
     if b.in_flight:

@@ -7,7 +7,7 @@ push_setup_xol_ops, branch_setup_xol_ops) rather than single-steps; nothing abou
 from __future__ import annotations
 
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 from iced_x86 import (
     Decoder,
@@ -39,11 +39,14 @@ CALLER_SAVED = frozenset(
 
 
 class Body(Struct, frozen=True):
-    """A function's bytes at the address that the file gives them."""
+    """A function's bytes at the address that the file gives them. `parts` are other pieces of code
+    that its jumps lead to, `switches` where its indirect jumps lead, as far as that is proven."""
 
     name: str
     address: int
     code: bytes
+    parts: tuple[Body, ...] = ()
+    switches: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
     @property
     def end(self) -> int:
@@ -73,12 +76,18 @@ class Listing:
 
     def __init__(self, body: Body) -> None:
         self.body = body
+        self._pieces = (body, *body.parts)
+        self._switches = dict(body.switches)
         self.instructions: dict[int, Instruction] = {}
-        for instruction in Decoder(64, body.code, ip=body.address):
+        for piece in self._pieces:
+            self._decode(piece)
+        self.steps = {ip: self._step(i) for ip, i in self.instructions.items()}
+
+    def _decode(self, piece: Body) -> None:
+        for instruction in Decoder(64, piece.code, ip=piece.address):
             if instruction.is_invalid or len(self.instructions) >= MAX_INSTRUCTIONS:
                 break
             self.instructions[instruction.ip] = instruction
-        self.steps = {ip: self._step(i) for ip, i in self.instructions.items()}
 
     def reachable(self, start: int, avoiding: int = -1) -> set[int]:
         seen: set[int] = set()
@@ -95,8 +104,9 @@ class Listing:
         return set().union(*(self.reachable(t) for t in self.steps[ip].inside))
 
     def bytes_of(self, instruction: Instruction) -> bytes:
-        at = instruction.ip - self.body.address
-        return self.body.code[at : at + instruction.len]
+        piece = next(p for p in self._pieces if p.address <= instruction.ip < p.end)
+        at = instruction.ip - piece.address
+        return piece.code[at : at + instruction.len]
 
     def emulated(self, instruction: Instruction) -> bool:
         return is_emulated(self.bytes_of(instruction))
@@ -110,10 +120,10 @@ class Listing:
             case FlowControl.CONDITIONAL_BRANCH | FlowControl.XBEGIN_XABORT_XEND:
                 return _both(self._to(i.near_branch_target), self._next(i))
             case FlowControl.INDIRECT_BRANCH:
-                return Step(leaves=(Leave.INDIRECT,))
+                return self._switch(self._switches.get(i.ip, ()))
             case FlowControl.EXCEPTION:
                 return Step()
-            case FlowControl.CALL | FlowControl.INDIRECT_CALL if i.next_ip >= self.body.end:
+            case FlowControl.CALL | FlowControl.INDIRECT_CALL if self._ends(i):
                 return Step()  # the last instruction is a call: it can't return (stack protector)
             case _:
                 return self._next(i)
@@ -121,10 +131,19 @@ class Listing:
     def _next(self, i: Instruction) -> Step:
         return Step((i.next_ip,)) if i.next_ip in self.instructions else Step(leaves=(Leave.END,))
 
+    def _ends(self, i: Instruction) -> bool:
+        """Whether it is the last of its piece."""
+        return any(piece.address <= i.ip and i.next_ip == piece.end for piece in self._pieces)
+
+    def _switch(self, targets: tuple[int, ...]) -> Step:
+        if not targets:
+            return Step(leaves=(Leave.INDIRECT,))
+        return reduce(_both, map(self._to, targets))
+
     def _to(self, target: int) -> Step:
         if target in self.instructions:
             return Step((target,))
-        if self.body.address <= target < self.body.end:
+        if any(piece.address <= target < piece.end for piece in self._pieces):
             return Step(leaves=(Leave.BOUNDARY,))
         return Step(leaves=(Leave.JUMP,), outside=(target,))
 

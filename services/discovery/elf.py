@@ -29,6 +29,7 @@ _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SEGMENT = struct.Struct("<IIQQQQQQ")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
+_RELOCATION = struct.Struct("<QQq")
 _DYNAMIC = struct.Struct("<qQ")
 _NOTE = struct.Struct("<III")
 
@@ -98,6 +99,15 @@ class Elf(Struct, frozen=True):
         if offset is None or size <= 0:
             return b""
         return self.read(offset, size)
+
+    def constant(self, address: int, size: int) -> bytes:
+        """Of the section that nothing writes; empty where these bytes are not all in it."""
+        section = self.sections.get(b".rodata")
+        if section is None or size > MAX_FUNCTION:
+            return b""
+        at = address - section.address
+        whole = section.kind != _SHT_NOBITS and 0 <= at <= section.size - size
+        return self.read(section.offset + at, size) if whole else b""
 
     def content(self, name: bytes) -> bytes:
         section = self.sections.get(name)
@@ -193,6 +203,21 @@ def _places(strings: bytes, wanted: set[bytes]) -> dict[int, str]:
             at[place] = name.decode()
             place = strings.find(name + b"\0", place + 1)
     return at
+
+
+def jump_slots(elf: Elf, wanted: Iterable[str]) -> dict[int, str]:
+    """By the slot of the linker's table, the function of this file whose address it will hold."""
+    names = {name.encode() for name in wanted}
+    at = _places(elf.content(b".dynstr"), names)
+    table, relocations = elf.content(b".dynsym"), elf.content(b".rela.plt")
+    rows = memoryview(table)[: len(table) - len(table) % _SYMBOL.size]
+    symbols = {n: at[row[0]] for n, row in enumerate(_SYMBOL.iter_unpack(rows)) if row[0] in at}
+    whole = relocations[: len(relocations) - len(relocations) % _RELOCATION.size]
+    return {
+        slot: symbols[info >> 32]
+        for slot, info, _ in _RELOCATION.iter_unpack(whole)
+        if info >> 32 in symbols
+    }
 
 
 def build_id(elf: Elf) -> str:

@@ -14,7 +14,7 @@ from services.discovery.image import FileImage
 from services.discovery.inventory import Finding
 from services.discovery.opening import opened
 from services.discovery.probing import Returns
-from services.messages import FileIdentity
+from services.messages import FileIdentity, TlsFamily
 
 MAX_CACHED = 4096
 
@@ -71,7 +71,8 @@ def _finding(read: Read, status: os.stat_result, directory: str, uretprobes: Ret
         return Finding(identity=_identity(key, ""), reason=f"malformed ELF file: {problem}")
     return Finding(
         identity=identity,
-        library=_library(file, directory),
+        family=chosen.family,
+        library=_library(file, directory, chosen.family) if chosen.family else "",
         sites=chosen.sites,
         omitted=chosen.omitted,
         reason="" if chosen.sites else _why_not(chosen),
@@ -81,7 +82,7 @@ def _finding(read: Read, status: os.stat_result, directory: str, uretprobes: Ret
 def _why_not(chosen: sites.Choice) -> str:
     for function, reason in chosen.omitted:
         return f"{function} can't be probed: {reason}"
-    return "no symbols SSL_read and SSL_write in it"
+    return "no symbols of a TLS library in it"
 
 
 def _identity(key: Key, build_id: str) -> FileIdentity:
@@ -89,18 +90,20 @@ def _identity(key: Key, build_id: str) -> FileIdentity:
     return FileIdentity(device=device, inode=inode, size=size, mtime_ns=mtime_ns, build_id=build_id)
 
 
-def _library(file: Elf, directory: str) -> str:
-    """The version text is libcrypto's: in the file itself or in the library beside it."""
+def _library(file: Elf, directory: str, family: TlsFamily) -> str:
+    """OpenSSL's version text is libcrypto's: in the file itself or in the library beside it. What
+    has no name as a library is a program, and the library linked into it."""
     names = elf.dynamic(file)
-    text = libraries.version(_read_only_data(file))
+    text = libraries.version(_read_only_data(file), family)
     beside = libraries.libcrypto(names.needed)
     if not text and beside:
         try:
             with opened(f"{directory}/{beside}") as (read, _):
-                text = libraries.version(_read_only_data(elf.parse(read)))
+                text = libraries.version(_read_only_data(elf.parse(read)), family)
         except (OSError, MalformedElf):
             text = ""
-    return libraries.library(text, names.soname)
+    told = text or libraries.by_name(names.soname, family)
+    return told if names.soname else f"{told} (static)"
 
 
 def _read_only_data(file: Elf) -> bytes:

@@ -17,6 +17,7 @@ from msgspec import Struct
 from services.discovery.abstraction import (
     LENGTH,
     RESULT,
+    UNKNOWN,
     Kind,
     Path,
     Unproven,
@@ -40,21 +41,22 @@ class Walk(Struct):
 
 
 class Pointers(NamedTuple):
-    """Which argument is the length pointer: of the wrapper, None where it returns the length, and
-    of what it calls."""
+    """Which argument is the length pointer, None where the length is the result: of the wrapper,
+    and of what it calls."""
 
     own: int | None
-    internal: int
+    internal: int | None
 
 
 class Wrapper(Struct):
     listing: Listing
-    internal: int
+    internal: frozenset[int]
     pointers: Pointers
 
 
-def prove(body: Body, internal: int, pointers: Pointers) -> None:
-    """Raises `Unproven` with the reason where `body` isn't proven to hand its call on."""
+def prove(body: Body, internal: frozenset[int], pointers: Pointers) -> None:
+    """Raises `Unproven` with the reason where `body` isn't proven to hand its call on. `internal`
+    are the addresses by which the internal function is called."""
     wrapper = Wrapper(sweep(body), internal, pointers)
     registers = {r: Value(Kind.ARGUMENT, n) for n, r in enumerate(ARGUMENTS)}
     registers[Register.RSP] = Value(Kind.STACK, 0)
@@ -76,7 +78,7 @@ def _advance(wrapper: Wrapper, walk: Walk) -> list[Walk]:
     step = wrapper.listing.steps.get(walk.path.ip)
     if step is None:
         raise Unproven("its instructions can't be read")
-    if step.outside == (wrapper.internal,) and not step.inside:
+    if step.outside and wrapper.internal.issuperset(step.outside) and not step.inside:
         _hand_on(wrapper, walk)  # a tail jump: call and return in one
         _check_result(wrapper, walk)
         return []
@@ -91,7 +93,7 @@ def _advance(wrapper: Wrapper, walk: Walk) -> list[Walk]:
 
 def _execute(wrapper: Wrapper, walk: Walk, i: Instruction) -> list[Walk]:
     """Changes the walk; returns others that it could have been instead."""
-    if i.flow_control == FlowControl.CALL and i.near_branch_target == wrapper.internal:
+    if i.flow_control == FlowControl.CALL and i.near_branch_target in wrapper.internal:
         _hand_on(wrapper, walk)
     elif i.flow_control in (FlowControl.CALL, FlowControl.INDIRECT_CALL):
         walk.path.call()
@@ -115,21 +117,31 @@ def _hand_on(wrapper: Wrapper, walk: Walk) -> None:
     if walk.called:
         raise Unproven("it calls the internal function twice")
     tls, buffer, size = (walk.path.get(register) for register in ARGUMENTS[:3])
-    pointer = walk.path.get(ARGUMENTS[wrapper.pointers.internal])
-    own = wrapper.pointers.own
     if (tls, buffer) != (_TLS, _BUFFER):
         raise Unproven("it doesn't pass its object and buffer on")
     if size not in (_SIZE, Value(Kind.LOW, _SIZE.number)):
         raise Unproven("it doesn't pass its size on")
+    pointer = _length_pointer(wrapper.pointers, walk)
+    walk.called = True
+    walk.path.call()
+    walk.path.set(Register.RAX, RESULT)
+    if pointer.kind is Kind.STACK:
+        walk.path.memory[pointer.number] = LENGTH
+
+
+def _length_pointer(pointers: Pointers, walk: Walk) -> Value:
+    """What is passed for it, unknown where the length is the result of both."""
+    own, internal = pointers
+    if internal is None:
+        if own is not None:
+            raise Unproven("what it calls leaves no length behind a pointer")
+        return UNKNOWN
+    pointer = walk.path.get(ARGUMENTS[internal])
     if own is not None and pointer != Value(Kind.ARGUMENT, own):
         raise Unproven("it doesn't pass its length pointer on")
     if own is None and pointer.kind is not Kind.STACK:
         raise Unproven("it doesn't pass a place for the length")
-    walk.called = True
-    walk.path.call()
-    walk.path.set(Register.RAX, RESULT)
-    if own is None:
-        walk.path.memory[pointer.number] = LENGTH
+    return pointer
 
 
 def _check_result(wrapper: Wrapper, walk: Walk) -> None:

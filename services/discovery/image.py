@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
+from functools import cached_property
+
 from services.discovery import elf
 from services.discovery.disassembly import Body
 from services.discovery.elf import Elf, MalformedElf
@@ -9,6 +13,8 @@ from services.discovery.unwinding import Extents
 
 _STUBS = (b".plt", b".plt.sec", b".plt.got")  # one FDE spans them all, each is on its own
 _STUB = 8  # bytes: the shortest of them
+_DISTANCE = struct.Struct("<i")
+_STUB_JUMP = b"\xff\x25"  # jmp *distance(%rip)
 
 
 class FileImage:
@@ -37,6 +43,23 @@ class FileImage:
         extent = self._extents.around(address)
         return self._body(hex(extent[0]), *extent) if extent else None
 
+    def stubs(self, function: str) -> frozenset[int]:
+        return self._stubs_of.get(function, frozenset())
+
+    def data(self, address: int, size: int) -> bytes:
+        return self._elf.constant(address, size)
+
+    @cached_property
+    def _stubs_of(self) -> dict[str, frozenset[int]]:
+        """By the name of a function of this file, the addresses of its entries in the PLT."""
+        slots = elf.jump_slots(self._elf, frozenset(self._bodies))
+        found: dict[str, set[int]] = {}
+        for section in _STUBS:
+            for stub, slot in _jumps(self._elf, section):
+                if slot in slots:
+                    found.setdefault(slots[slot], set()).add(stub)
+        return {name: frozenset(addresses) for name, addresses in found.items()}
+
     def offset(self, address: int) -> int:
         offset = self._elf.file_offset(address)
         if offset is None:
@@ -52,3 +75,14 @@ class FileImage:
             return None
         code = self._elf.code(begin, end)
         return Body(name, begin, code) if len(code) == end - begin else None
+
+
+def _jumps(file: Elf, name: bytes) -> Iterator[tuple[int, int]]:
+    """Of a section of stubs: each one's address, and the slot that it jumps through."""
+    code, size = file.content(name), _STUB if name == b".plt.got" else 2 * _STUB
+    for at in range(0, len(code) - size + 1, size) if code else ():
+        jump = code.find(_STUB_JUMP, at, at + size)
+        end = jump + len(_STUB_JUMP) + _DISTANCE.size
+        if jump >= 0 and end <= len(code):
+            address = file.sections[name].address
+            yield address + at, address + end + _DISTANCE.unpack_from(code, end - 4)[0]

@@ -10,13 +10,14 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 
-from services.messages import FileIdentity, Site, Target, Targets, TlsProcess
+from services.messages import FileIdentity, Site, Target, Targets, TlsFamily, TlsProcess
 
 
 class Finding(Struct, frozen=True, kw_only=True):
     """What one real file holds, by whatever path it is reached."""
 
     identity: FileIdentity
+    family: TlsFamily | None = None  # None where it holds no TLS code that is known
     library: str = ""
     sites: tuple[Site, ...] = ()
     omitted: tuple[tuple[str, str], ...] = ()
@@ -89,7 +90,7 @@ def _target(reach: Reach) -> Target:
         identity=reach.finding.identity,
         path=reach.path,
         name=reach.name,
-        family="openssl",
+        family=reach.finding.family or "openssl",
         library=reach.finding.library,
         sites=reach.finding.sites,
         omitted=reach.finding.omitted,

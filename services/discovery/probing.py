@@ -14,7 +14,7 @@ from typing import Final
 
 from msgspec import Struct, structs
 
-from services.discovery import arm64, placing
+from services.discovery import arm64, joining, placing
 from services.discovery.calls import ARGUMENTS
 from services.discovery.disassembly import Body, sweep
 from services.discovery.elf import AARCH64, X86_64
@@ -28,6 +28,7 @@ EMULATED: Final = 0.5
 SINGLE_STEP: Final = 9.0
 URETPROBE: Final = 0.4
 
+_STILL = ("object", "object_pointer")  # calls that can't wait
 _RETURN_ADDRESS = 8  # bytes: after a return the stack pointer is above its value at entry
 UNSAFE_RETURNS = "no uretprobe on this kernel: it kills what runs under a strict seccomp filter"
 FIBERS = "no uretprobe: it kills a program whose fibers switch within the call"
@@ -75,11 +76,11 @@ class Prober(Struct, frozen=True):
 
     def exits(self, probed: Probed) -> list[Site]:
         """One site, or one at each RET. Raises Unprobed."""
-        found, returns = self._ways_out(probed.body)
+        found, returns = self._ways_out(joining.whole(probed.body, self.image))
         if isinstance(found, Place):
             return [self._exit_at(probed, found)]
         cheap_rets = self.image.machine == AARCH64 and isinstance(returns, tuple)
-        still = probed.abi == "object" and self.uretprobes is Returns.STILL
+        still = probed.abi in _STILL and self.uretprobes is Returns.STILL
         if not cheap_rets and (still or self.uretprobes is Returns.ALWAYS):
             return [self._uretprobe(probed, found)]
         if isinstance(returns, tuple):

@@ -39,19 +39,19 @@ class Scan:
         )
 
     def _mapped(self, pid: int) -> Iterator[Reach]:
-        for mapping in procfs.mappings(pid, libraries.HINT) or ():
-            if libraries.is_libssl(mapping.path):
+        for mapping in procfs.mappings(pid, *libraries.HINTS) or ():
+            if libraries.is_tls_library(mapping.path):
                 path = reaching.path_of(pid, mapping)
                 finding = self._files.find(path)
                 if finding is not None:
                     yield Reach(finding=finding, path=path, name=mapping.path)
 
     def _executable(self, pid: int) -> Iterator[Reach]:
-        """Only one that is a target already, by the settings: others aren't opened."""
-        path = procfs.executable(pid)
-        finding = self._files.known(path)
-        if finding is not None and finding.sites:
-            yield Reach(finding=finding, path=path, name=procfs.link(path))
+        """One that has TLS code linked into it, where its symbols tell."""
+        finding = self._files.find(procfs.executable(pid))
+        if finding is not None and finding.family is not None:
+            path = reaching.executable_of(pid)
+            yield Reach(finding=finding, path=path, name=procfs.link(procfs.executable(pid)))
 
 
 def is_own(arguments: tuple[str, ...]) -> bool:

@@ -24,6 +24,19 @@ def path_of(pid: int, mapping: procfs.Mapping) -> str:
     return _in_layer(pid, mapping.path, status) or inside
 
 
+def executable_of(pid: int) -> str:
+    """The most lasting path that opens what the process runs."""
+    link = procfs.executable(pid)
+    status, name = _stat(link), procfs.link(link)
+    if status is None:
+        return link
+    for path in (name, procfs.in_root(pid, name)):
+        found = _stat(path)
+        if found is not None and os.path.samestat(status, found):
+            return _in_layer(pid, name, status) or path
+    return link
+
+
 def _in_layer(pid: int, path: str, status: os.stat_result) -> str | None:
     if os.major(status.st_dev) != 0:  # a real device: overlayfs has none
         return None

@@ -37,6 +37,12 @@ class Image(Protocol):
     def around(self, address: int) -> Body | None:
         """The code around this address, from function's begin to end, if the file says."""
 
+    def stubs(self, function: str) -> frozenset[int]:
+        """Where this file calls its own function of this name by the linker's table."""
+
+    def data(self, address: int, size: int) -> bytes:
+        """What the file has there for good; nothing where it may be written."""
+
     def offset(self, address: int) -> int: ...
 
 
@@ -61,22 +67,23 @@ def members(image: Image, family: Family) -> list[Member]:
     ]
     if image.machine != X86_64:
         return found
-    return [member for member in found if not _goes_through(member, found)]
+    return [member for member in found if not _goes_through(image, member, found)]
 
 
-def _goes_through(member: Member, others: list[Member]) -> bool:
-    """SSL_write_ex of OpenSSL 3.3 and later is a jump into SSL_write_ex2."""
+def _goes_through(image: Image, member: Member, others: list[Member]) -> bool:
+    """SSL_write_ex of OpenSSL 3.3 and later is a jump into SSL_write_ex2, gnutls_record_send one
+    into gnutls_record_send2."""
     return any(
-        not _refusal([member], other.body.address, other.call.abi)
+        not _refusal([member], image.stubs(other.body.name) | {other.body.address}, other.call.abi)
         for other in others
-        if other is not member and other.call.abi in POINTERS
+        if other is not member and (other.call.abi in POINTERS or not other.call.always)
     )
 
 
 def internal(image: Image, family: Family, found: list[Member]) -> Internal | str:
     """The shared function, or why there is none; an empty reason where none was to be expected."""
     present = {call.function for call in family.calls if image.named(call.function) is not None}
-    if image.machine != X86_64 or not found:
+    if image.machine != X86_64 or len(found) < 2:
         return ""
     if any(call.always and call.function not in present for call in family.calls):
         return ""
@@ -86,18 +93,18 @@ def internal(image: Image, family: Family, found: list[Member]) -> Internal | st
     reason = "the calls share none"
     for target in sorted(shared)[:MAX_CANDIDATES]:
         for abi in POINTERS:
-            reason = _refusal(found, target, abi)
+            reason = _refusal(found, frozenset({target}), abi)
             if not reason:
                 body = image.begins_at(target)
                 return Internal(body, abi) if body else "what they share begins no known function"
     return reason
 
 
-def _refusal(found: list[Member], target: int, abi: Abi) -> str:
+def _refusal(found: list[Member], targets: frozenset[int], abi: Abi) -> str:
     for member in found:
-        pointers = Pointers(POINTERS.get(member.call.abi), POINTERS[abi])
+        pointers = Pointers(POINTERS.get(member.call.abi), POINTERS.get(abi))
         try:
-            forwarding.prove(member.body, target, pointers)
+            forwarding.prove(member.body, targets, pointers)
         except Unproven as reason:
             return f"{member.body.name}: {reason}"
     return ""

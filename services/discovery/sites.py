@@ -1,8 +1,8 @@
 """Which probe sites to choose for a TLS library: by cost, with proof, for a whole family of calls.
 
-Either the internal function that all calls of a family hand theirs on to (two traps serve them all)
-or each public function, whichever costs least for its dearest call. What is not proven gets the
-fallback and its reason.
+The library is the one whose interface the file has. Either the internal function that all calls of
+a family hand theirs on to (two traps serve them all) or each public function, whichever costs least
+for its dearest call. What is not proven gets the fallback and its reason.
 """
 
 from __future__ import annotations
@@ -10,35 +10,48 @@ from __future__ import annotations
 from msgspec import Struct, structs
 
 from services.discovery import sharing
-from services.discovery.calls import NEEDED, OBJECTS, READS, WRITES, Call, Family, ObjectCall
+from services.discovery.calls import INTERFACES, Call, Family, Interface, ObjectCall
 from services.discovery.probing import Probed, Prober, Returns, Unprobed, dearest
 from services.discovery.sharing import Image, Internal, Member
-from services.messages import Site
+from services.messages import Abi, Site, TlsFamily
 
 Omitted = tuple[str, str]
 
 
 class Choice(Struct, frozen=True):
-    """`omitted`: functions without a probe, each with the reason."""
+    """`family` is None where the file has no TLS code that is known. `omitted`: functions without a
+    probe, each with the reason."""
 
     sites: tuple[Site, ...] = ()
     omitted: tuple[Omitted, ...] = ()
+    family: TlsFamily | None = None
 
 
 def choose(image: Image, uretprobes: Returns = Returns.STILL) -> Choice:
     """All sites of a library; none where it lacks a call that every TLS program needs."""
-    if any(image.named(name) is None for name in NEEDED):
-        return Choice()
-    prober = Prober(image, uretprobes)
+    for interface in INTERFACES:
+        if all(image.named(name) is not None for name in interface.needed):
+            return _of_interface(Prober(image, uretprobes), interface)
+    return Choice()
+
+
+def _of_interface(prober: Prober, interface: Interface) -> Choice:
     found: list[Site] = []
-    omitted: list[Omitted] = []
-    for family in (READS, WRITES):
+    omitted = [(name, why) for name, why in interface.elsewhere if prober.image.named(name)]
+    for family in interface.transfers:
         found += _of_family(prober, family, omitted)
-    for call in OBJECTS:
+    for call in interface.objects:
         found += _of_object(prober, call, omitted)
-    if not _carries_data(found):
-        return Choice(omitted=tuple(omitted))
-    return Choice(tuple(found), tuple(omitted))
+    sites = _once(found) if _carries_data(found) else ()
+    return Choice(sites, tuple(omitted), interface.family)
+
+
+def _once(found: list[Site]) -> tuple[Site, ...]:
+    """Calls that end in the same function share its RETs."""
+    kept: dict[tuple[str, str, str, int], Site] = {}
+    for site in found:
+        kept.setdefault((site.operation, site.event, site.kind, site.address), site)
+    return tuple(kept.values())
 
 
 def _carries_data(found: list[Site]) -> bool:
@@ -107,11 +120,12 @@ def _of_object(prober: Prober, call: ObjectCall, omitted: list[Omitted]) -> list
     body = prober.image.named(call.function)
     if body is None:
         return []
-    probed = Probed(call.operation, "object", call.function, body)
+    abi: Abi = "object_pointer" if call.event == "both" else "object"
+    probed = Probed(call.operation, abi, call.function, body)
     if call.event == "enter":
         return [prober.enter(probed)]
     try:
-        return prober.exits(probed)
+        return prober.pair(probed) if call.event == "both" else prober.exits(probed)
     except Unprobed as reason:
         omitted.append((call.function, str(reason)))
         return []

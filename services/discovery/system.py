@@ -22,8 +22,8 @@ class SystemLibraries:
     def __init__(self) -> None:
         self._listed: dict[str, tuple[int, list[str]]] = {}
 
-    def libssl_paths(self) -> list[str]:
-        """Paths of the host's libssl files, links resolved, each once."""
+    def tls_paths(self) -> list[str]:
+        """Paths of the host's TLS libraries, links resolved, each once."""
         directories = dict.fromkeys(os.path.realpath(d) for d in _directories())
         found = dict.fromkeys(os.path.realpath(p) for d in directories for p in self._in(d))
         return [path for path in found if os.path.isfile(path)]
@@ -74,4 +74,4 @@ def _included(pattern: str) -> list[str]:
 def _list(directory: str) -> list[str]:
     with os.scandir(directory) as entries:
         names = [entry.name for entry, _ in zip(entries, range(_MAX_ENTRIES), strict=False)]
-    return [f"{directory}/{name}" for name in sorted(names) if libraries.is_libssl(name)]
+    return [f"{directory}/{name}" for name in sorted(names) if libraries.is_tls_library(name)]

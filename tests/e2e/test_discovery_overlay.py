@@ -36,7 +36,7 @@ sys.stdin.read()
 def image(tmp_path: Path) -> Path:
     (tmp_path / "image").mkdir()
     (tmp_path / "private").mkdir()
-    shutil.copy(SystemLibraries().libssl_paths()[0], tmp_path / "image" / "libssl.so.3")
+    shutil.copy(SystemLibraries().tls_paths()[0], tmp_path / "image" / "libssl.so.3")
     return tmp_path
 
 

@@ -75,7 +75,7 @@ print(len(reads), len(writes))
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Target:
     """A copy of the host's libssl, so that nobody else's calls are counted."""
-    found = [path for path in SystemLibraries().libssl_paths() if path.endswith("libssl.so.3")]
+    found = [path for path in SystemLibraries().tls_paths() if path.endswith("libssl.so.3")]
     if not found:
         pytest.skip("no libssl.so.3 on this host")
     copy = tmp_path_factory.mktemp("library") / "libssl.so.3"

@@ -23,7 +23,7 @@ LOADS = (
 
 @pytest.fixture
 def library(tmp_path: Path) -> Path:
-    if not (paths := SystemLibraries().libssl_paths()):
+    if not (paths := SystemLibraries().tls_paths()):
         pytest.skip("no libssl on this host")
     copy = tmp_path / "libssl.so.3"
     shutil.copy(paths[0], copy)

@@ -69,7 +69,7 @@ async def test_the_systems_library_is_a_target_at_once(nats_server: NatsServer) 
     async with listening(nats_server.url) as (_, subscription):
         with service(nats_server.url):
             state = _decode((await subscription.next_msg(timeout=DEADLINE)).data)
-    assert {target.name for target in state.targets} >= set(SystemLibraries().libssl_paths())
+    assert {target.name for target in state.targets} >= set(SystemLibraries().tls_paths())
     assert state.node == NODE
 
 

@@ -28,7 +28,7 @@ def test_links_lead_to_one_file(host: Path) -> None:
     (host / "lib" / "libssl.so.9").symlink_to("missing")
     (host / "lib" / ".libssl.so.3.hmac").touch()
     os.symlink(host / "lib", host / "lib64")
-    assert SystemLibraries().libssl_paths() == [str(host / "lib" / "libssl.so.3.0.7")]
+    assert SystemLibraries().tls_paths() == [str(host / "lib" / "libssl.so.3.0.7")]
 
 
 def test_directories_of_the_linkers_configuration_are_searched(host: Path) -> None:
@@ -36,11 +36,11 @@ def test_directories_of_the_linkers_configuration_are_searched(host: Path) -> No
     (host / "opt" / "libssl.so.1.1").touch()
     (host / "conf.d" / "local.conf").write_text(f"relative\n{host}/opt  # ours\n{host}/missing\n")
     (host / "conf.d" / "loop.conf").write_text(f"include {host}/conf.d/*.conf\n")
-    assert SystemLibraries().libssl_paths() == [str(host / "opt" / "libssl.so.1.1")]
+    assert SystemLibraries().tls_paths() == [str(host / "opt" / "libssl.so.1.1")]
 
 
 def test_a_library_that_is_installed_later_is_found(host: Path) -> None:
     libraries = SystemLibraries()
-    assert libraries.libssl_paths() == []
+    assert libraries.tls_paths() == []
     (host / "lib" / "libssl.so.3").touch()
-    assert libraries.libssl_paths() == [str(host / "lib" / "libssl.so.3")]
+    assert libraries.tls_paths() == [str(host / "lib" / "libssl.so.3")]

@@ -26,6 +26,15 @@ class RecordedImage:
         self.machine = machine
         self._named = named
         self._parts = [*named.values(), *parts]
+        self._stubs: dict[str, frozenset[int]] = {}
+        self._data: dict[tuple[int, int], bytes] = {}
+
+    def add(self, stubs: dict[str, list[str]], data: list[dict[str, str]]) -> None:
+        """What a file has besides code: its stubs, and constants that were asked for."""
+        self._stubs = {name: frozenset(int(a, 16) for a in found) for name, found in stubs.items()}
+        for row in data:
+            content = bytes.fromhex(row["bytes"])
+            self._data[int(row["address"], 16), len(content)] = content
 
     def named(self, function: str) -> Body | None:
         return self._named.get(function)
@@ -39,6 +48,12 @@ class RecordedImage:
     def around(self, address: int) -> Body | None:
         return next((b for b in self._parts if b.address <= address < b.end), None)
 
+    def stubs(self, function: str) -> frozenset[int]:
+        return self._stubs.get(function, frozenset())
+
+    def data(self, address: int, size: int) -> bytes:
+        return self._data.get((address, size), b"")
+
     def offset(self, address: int) -> int:
         return address
 
@@ -47,7 +62,9 @@ def load(name: str) -> RecordedImage:
     recorded = json.loads((CORPUS / f"{name}.json").read_text())
     named = {body["name"]: _body(body) for body in recorded["functions"]}
     parts = [_body(body) for body in recorded["parts"]]
-    return RecordedImage(recorded["machine"], named, parts)
+    image = RecordedImage(recorded["machine"], named, parts)
+    image.add(recorded.get("stubs", {}), recorded.get("data", []))
+    return image
 
 
 def _body(recorded: dict[str, str]) -> Body:
@@ -63,6 +80,18 @@ class _Recorder:
         self._image = image
         self.functions: dict[str, Body] = {}
         self.parts: dict[int, Body] = {}
+        self.stubs_of: dict[str, list[str]] = {}
+        self.read: dict[int, bytes] = {}
+
+    def stubs(self, function: str) -> frozenset[int]:
+        found = self._image.stubs(function)
+        if found:
+            self.stubs_of[function] = [hex(address) for address in sorted(found)]
+        return found
+
+    def data(self, address: int, size: int) -> bytes:
+        self.read[address] = self._image.data(address, size)
+        return self.read[address]
 
     def named(self, function: str) -> Body | None:
         return self._kept(self._image.named(function), function)
@@ -99,6 +128,8 @@ def _record(path: str, title: str, license_name: str, *names: str) -> dict[str, 
         "machine": file.machine,
         "functions": [_row(body) for _, body in sorted(recorder.functions.items())],
         "parts": [_row(body) for _, body in sorted(recorder.parts.items())],
+        "stubs": recorder.stubs_of,
+        "data": [{"address": hex(a), "bytes": d.hex()} for a, d in sorted(recorder.read.items())],
     }
 
 

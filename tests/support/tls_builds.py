@@ -72,7 +72,7 @@ def build(version: str, folder: Path) -> Build:
 
 
 def _host(folder: Path) -> Build:
-    found = [p for p in SystemLibraries().libssl_paths() if p.endswith("libssl.so.3")]
+    found = [p for p in SystemLibraries().tls_paths() if p.endswith("libssl.so.3")]
     if not found:
         pytest.skip("no libssl.so.3 on this host")
     libssl = folder / "libssl.so.3"

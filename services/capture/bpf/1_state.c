@@ -17,7 +17,7 @@ struct call_key {
 struct call {
     struct connection_key owner;
     u64 buffer;
-    u64 length_pointer; /* 0: the result is the length; or SENT_BY_KERNEL */
+    u64 length_pointer; /* 0: the result is the length; or one of those below */
     u64 boot_ns;
     u64 stack;
     u64 offset;
@@ -33,6 +33,10 @@ struct call {
 
 /* The result is a length of 64 bits, and the bytes never were in the process's memory. */
 #define SENT_BY_KERNEL 1
+/* The result is the length, and the bytes are nowhere that the caller named. */
+#define NO_BUFFER 2
+/* What it sends was handed over, and counted, before. */
+#define COUNTED_BEFORE 3
 
 /* A call that another one, in another frame, would overwrite: fibers that switch inside a call.
  * It begins as a call's key does. */

@@ -4,6 +4,7 @@
 #define NEAR 8192
 /* After so many of these the outer call has surely ended without its exit (longjmp). */
 #define NESTED_MOST 64
+#define CORKED_MOST 65536
 
 /* A probe's cookie: the target's number, and what its stack pointer is below that at the call's
  * first byte. */
@@ -32,6 +33,13 @@ static __always_inline struct call *call_of(u32 tid, u32 direction) {
     return calls.lookup(&key);
 }
 
+/* A call within this one counts by itself no more. That bound is for an outer call that ended without
+ * its exit; what was corked is sent by as many calls as it takes. */
+static __always_inline int is_nested(struct call *outer, u64 ssl, u64 stack) {
+    u32 most = outer->length_pointer == COUNTED_BEFORE ? CORKED_MOST : NESTED_MOST;
+    return outer->owner.ssl == ssl && outer->stack - stack < NEAR && outer->nested++ < most;
+}
+
 static __always_inline int enter(struct pt_regs *ctx, u32 direction, u64 length_pointer) {
     u64 task = bpf_get_current_pid_tgid();
     u8 *mark = mark_of(task >> 32);
@@ -47,8 +55,7 @@ static __always_inline int enter(struct pt_regs *ctx, u32 direction, u64 length_
     }
     u64 ssl = PT_REGS_PARM1(ctx), stack = stack_of(ctx, cookie_of(ctx));
     if (call->active && call->stack != stack) {
-        u64 below = call->stack - stack;
-        if (call->owner.ssl == ssl && below < NEAR && call->nested++ < NESTED_MOST)
+        if (is_nested(call, ssl, stack))
             return 0;
         struct parked_key key = {task, direction, call->stack};
         parked.update(&key, call);
@@ -92,9 +99,9 @@ static __always_inline u64 transferred(struct pt_regs *ctx, struct call *call) {
     s64 result = PT_REGS_RC(ctx);
     if (call->length_pointer == SENT_BY_KERNEL)
         return result > 0 ? result : 0;
-    if ((int)result <= 0)
+    if ((int)result <= 0 || call->length_pointer == COUNTED_BEFORE)
         return 0;
-    if (!call->length_pointer)
+    if (!call->length_pointer || call->length_pointer == NO_BUFFER)
         return (int)result;
     u64 length = 0;
     bpf_probe_read_user(&length, sizeof(length), (void *)call->length_pointer);
@@ -212,6 +219,9 @@ static __always_inline void deliver(struct shard_ring *home, struct connection *
     if (call->length_pointer == SENT_BY_KERNEL) {
         call->piece = call->left;
         refused = REFUSED_NEVER_SEEN;
+    } else if (call->length_pointer == NO_BUFFER) {
+        call->piece = call->left;
+        refused = -1;
     } else if (of->announced) {
         refused = into_shard(home, of, call, direction);
         FORGET(of);
@@ -305,6 +315,16 @@ int on_write_enter_length_pointer_fifth(struct pt_regs *ctx) {
 
 int on_write_enter_sent_by_kernel(struct pt_regs *ctx) {
     return enter(ctx, DIRECTION_EGRESS, SENT_BY_KERNEL);
+}
+
+/* gnutls_record_recv_packet: the bytes stay in the library's own memory. */
+int on_read_enter_no_buffer(struct pt_regs *ctx) {
+    return enter(ctx, DIRECTION_INGRESS, NO_BUFFER);
+}
+
+/* gnutls_record_uncork: its bytes were counted as they were handed over. */
+int on_write_enter_counted_before(struct pt_regs *ctx) {
+    return enter(ctx, DIRECTION_EGRESS, COUNTED_BEFORE);
 }
 
 int on_read_exit(struct pt_regs *ctx) {

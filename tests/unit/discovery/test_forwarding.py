@@ -34,7 +34,7 @@ def body(*code: str) -> Body:
 
 def refusal(*code: str, pointers: Pointers) -> str:
     with pytest.raises(Unproven) as caught:
-        forwarding.prove(body(*code), INTERNAL, pointers)
+        forwarding.prove(body(*code), frozenset({INTERNAL}), pointers)
     return str(caught.value)
 
 
@@ -52,7 +52,7 @@ def refusal(*code: str, pointers: Pointers) -> str:
     ],
 )
 def test_a_wrapper_with_the_callers_pointer_is_proven(code: tuple[str, ...]) -> None:
-    forwarding.prove(body(*code), INTERNAL, EXTENDED)
+    forwarding.prove(body(*code), frozenset({INTERNAL}), EXTENDED)
 
 
 def test_a_wrapper_with_a_pointer_of_its_own_is_proven() -> None:
@@ -66,7 +66,7 @@ def test_a_wrapper_with_a_pointer_of_its_own_is_proven() -> None:
         ADD_RSP_18,
         RET,
     )
-    forwarding.prove(body(*code), INTERNAL, PLAIN)
+    forwarding.prove(body(*code), frozenset({INTERNAL}), PLAIN)
 
 
 @pytest.mark.parametrize(
@@ -129,14 +129,14 @@ FLAGS_THEN_POINTER = ("4989c8", "31c9")  # mov r8, rcx · xor ecx, ecx
 
 def test_a_pointer_may_be_passed_on_in_another_place() -> None:
     """SSL_write_ex of OpenSSL 3.3 and later: flags come before the pointer."""
-    forwarding.prove(body(*FLAGS_THEN_POINTER, JUMP), INTERNAL, Pointers(3, 4))
+    forwarding.prove(body(*FLAGS_THEN_POINTER, JUMP), frozenset({INTERNAL}), Pointers(3, 4))
     assert "length pointer" in refusal(*FLAGS_THEN_POINTER, JUMP, pointers=EXTENDED)
 
 
 def test_a_slot_for_the_length_may_be_the_fifth_argument() -> None:
     slot = "4c8d442408"  # lea r8, [rsp+8]
     code = (SUB_RSP_18, slot, CALL, TEST_EAX, LENGTH_IF_POSITIVE, ADD_RSP_18, RET)
-    forwarding.prove(body(*code), INTERNAL, Pointers(None, 4))
+    forwarding.prove(body(*code), frozenset({INTERNAL}), Pointers(None, 4))
 
 
 @pytest.mark.parametrize(
@@ -147,4 +147,6 @@ def test_debians_wrappers_are_proven(name: str, internal: int) -> None:
     for function in (name, f"{name}_ex"):
         wrapper = image.named(function)
         assert wrapper is not None
-        forwarding.prove(wrapper, internal, EXTENDED if function.endswith("_ex") else PLAIN)
+        forwarding.prove(
+            wrapper, frozenset({internal}), EXTENDED if function.endswith("_ex") else PLAIN
+        )

@@ -1,0 +1,52 @@
+"""What is chosen on GnuTLS, and that each byte counts once there. Bodies: tests/corpus."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.discovery import sites
+from services.discovery.probing import Returns
+from tests.support.functions import load
+
+GNUTLS = "gnutls-3.7-debian"
+
+
+@pytest.mark.parametrize("uretprobes", [Returns.STILL, Returns.NEVER])
+def test_every_call_that_carries_data_is_seen_at_both_ends_without_a_uretprobe(
+    uretprobes: Returns,
+) -> None:
+    chosen = sites.choose(load(GNUTLS), uretprobes)
+    transfers = [s for s in chosen.sites if s.operation in ("read", "write")]
+    assert chosen.family == "gnutls"
+    assert {s.kind for s in transfers} == {"uprobe"}
+    entries = {s.function: s.abi for s in transfers if s.event == "enter"}
+    assert entries == {
+        "gnutls_record_recv": "returns_length",
+        "gnutls_record_recv_seq": "returns_length",
+        "gnutls_record_recv_early_data": "returns_length",
+        "gnutls_record_recv_packet": "no_buffer",
+        "gnutls_record_send2": "returns_length",  # gnutls_record_send is a jump there
+        "gnutls_record_send_range": "returns_length",
+        "gnutls_record_uncork": "counted_before",
+    }
+
+
+def test_calls_that_end_in_the_same_code_share_its_sites() -> None:
+    chosen = sites.choose(load(GNUTLS))
+    places = [(s.operation, s.event, s.address) for s in chosen.sites]
+    assert len(places) == len(set(places))
+
+
+def test_calls_that_send_through_others_are_named() -> None:
+    omitted = dict(sites.choose(load(GNUTLS)).omitted)
+    assert set(omitted) == {"gnutls_record_send_file", "gnutls_record_send_early_data"}
+    assert all("gnutls_record_send" in why for why in omitted.values())
+
+
+def test_sessions_are_seen_made_and_ended() -> None:
+    chosen = sites.choose(load(GNUTLS)).sites
+    objects = [(s.operation, s.event, s.abi) for s in chosen if s.abi.startswith("object")]
+    assert objects == [
+        ("new", "enter", "object_pointer"), ("new", "exit", "object_pointer"),
+        ("free", "enter", "object"),
+    ]  # fmt: skip
