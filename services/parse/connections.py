@@ -44,6 +44,7 @@ class Tombstone(Struct, array_like=True):
     losts: tuple[Losses, Losses]
     base: int
     number: int = 0  # likewise
+    node: str = ""
 
 
 class Stuck(Struct, array_like=True):
@@ -75,8 +76,13 @@ class Moment(Struct, frozen=True):
     reason: str
 
 
-def open(table: Table, opened: Opened, moment: Moment, out: Emission) -> Connection:
-    """A connection may be named again: with what is known of it by now."""
+def open(table: Table, opened: Opened, moment: Moment, out: Emission) -> Connection | None:
+    """A connection may be named again: with what is known of it by now. None for another node's:
+    ids are unique in space and time, so who uses one that is known elsewhere is mistaken or lies.
+    """
+    if is_foreign(table, opened.connection, moment):
+        out.count("connections_of_another_node")
+        return None
     found = table.connections.get(opened.connection)
     if found is None:
         found = _begin(table, opened, moment)
@@ -98,8 +104,11 @@ def open(table: Table, opened: Opened, moment: Moment, out: Emission) -> Connect
 
 
 def find(table: Table, number: int, moment: Moment, out: Emission) -> Connection | None:
-    """None for one that is closed. One that was never named, because that batch is lost, belongs to
-    an unknown workload."""
+    """None for one that is closed, or another node's. One that was never named, because that batch
+    is lost, belongs to an unknown workload."""
+    if is_foreign(table, number, moment):
+        out.count("connections_of_another_node")
+        return None
     found = table.connections.get(number)
     if found is not None:
         return found
@@ -118,6 +127,15 @@ def find(table: Table, number: int, moment: Moment, out: Emission) -> Connection
     return open(table, unnamed, moment, out)
 
 
+def is_foreign(table: Table, number: int, moment: Moment) -> bool:
+    """Another node's than the batch in hand."""
+    found = table.connections.get(number)
+    if found is not None:
+        return found.node != moment.node
+    buried = table.tombstones.get(number)
+    return buried is not None and buried.node not in ("", moment.node)
+
+
 def bury(table: Table, connection: Connection, out: Emission, *, closed: bool) -> None:
     egress, ingress = connection.flows
     table.numbered += 1
@@ -129,6 +147,7 @@ def bury(table: Table, connection: Connection, out: Emission, *, closed: bool) -
         (egress.lost, ingress.lost),
         connection.base,
         table.numbered,
+        connection.node,
     )
     if len(table.tombstones) > out.limits.tombstones:
         oldest = next(iter(table.tombstones))

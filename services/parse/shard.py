@@ -263,18 +263,20 @@ def _read(
     state: ShardState, head: RawHead, records: list[Record], moment: Moment, out: Emission
 ) -> None:
     table, inputs = state.table, state.inputs
-    known = table.connections
+    known, node = table.connections, head.node
     table.touched.update(opened.connection for opened in head.opened)
     table.touched.update(tail.connection for tail in head.tails)
     table.touched.update(closed.connection for closed in head.closed)
     for opened in head.opened:
-        connections.open(table, opened, moment, out).last_input = inputs
+        begun = connections.open(table, opened, moment, out)
+        if begun is not None:
+            begun.last_input = inputs
     for record in sorted(records, key=_by_time):  # what one direction answers comes after it
-        connection = known.get(record.connection) or connections.find(
-            table, record.connection, moment, out
-        )
+        connection = known.get(record.connection)
+        if connection is None or connection.node != node:
+            connection = connections.find(table, record.connection, moment, out)
         if connection is None:
-            out.count("late_bytes", len(record.payload))
+            _refuse(table, record, moment, out)
             continue
         connection.last_input, connection.seen_ns = inputs, record.boot_ns
         table.touched.add(record.connection)
@@ -286,6 +288,18 @@ def _read(
     for closed in head.closed:
         tracker.close(table, closed, moment, out)
     patience.settle(table, moment, out)
+
+
+def _refuse(table: Table, record: Record, moment: Moment, out: Emission) -> None:
+    """Its connection is closed, so its bytes are in a gap already; or another node's, who can't
+    know what they are."""
+    size = len(record.payload)
+    if not connections.is_foreign(table, record.connection, moment):
+        out.count("late_bytes", size)
+        return
+    out.count("bytes_of_another_node", size)
+    out.arrived += size
+    out.opaque += size
 
 
 def _end_connections(state: ShardState, name: str, moment: Moment, out: Emission) -> None:

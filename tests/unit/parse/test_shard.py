@@ -546,3 +546,30 @@ def test_a_connection_without_a_byte_for_long_is_forgotten_and_found_again():
     frames = kernel.batch(kernel.record(EGRESS, get))
     assert [frame.path for frame in frames if isinstance(frame, RequestHead)] == ["/"]
     assert_exact(kernel.state)
+
+
+# --- nodes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("buried", [False, True])
+def test_a_node_can_touch_no_connection_of_another(kernel, buried):
+    kernel.batch(kernel.record(EGRESS, POST + b"01"))
+    if buried:
+        kernel.record(EGRESS, b"2345")
+        kernel.batch(closed=(kernel.closed(),))
+        kernel.tick(20)
+    other = Kernel(kernel.state)
+    tail = Tail(connection=CONNECTION, direction=EGRESS, final=other.final(EGRESS))
+    for more in (
+        {"opened": (other.opened(),)},
+        {"tails": (tail,)},
+        {"closed": (other.closed(),)},
+    ):
+        assert other.batch(other.record(EGRESS, GET), node="node-2", **more) == []
+    counters = kernel.state.counters
+    assert counters["bytes_of_another_node"] == 3 * len(GET)
+    assert counters["connections_of_another_node"] == 6 - buried  # a close of nothing is nothing
+    assert_exact(kernel.state)
+    assert shard.ledger(kernel.state).seen == kernel.seen + other.seen
+    if not buried:
+        assert names(kernel.batch(kernel.record(EGRESS, b"23456789"))) == ["Body", "End"]
