@@ -13,7 +13,7 @@ from services.parse.connections import Connection, Table, Tombstone
 from services.parse.limits import Limits
 from services.parse.shard import ShardState
 
-FORMAT = 1  # of what is written here, with every struct that it holds
+FORMAT = 2  # of what is written here, with every struct that it holds
 
 
 class Group(Struct, array_like=True):
