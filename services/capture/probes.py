@@ -81,11 +81,9 @@ def _the_same_file(target: Target) -> Iterator[bytes]:
 
 def program_of(site: Site) -> str:
     """The program's name in bpf/. At an exit the call itself knows where its length is."""
-    if site.abi == "object_pointer" or (
-        site.event == "enter" and site.operation in ("read", "write")
-    ):
-        return f"on_{site.operation}_enter_{site.abi}"
-    return f"on_{site.operation}_{site.event}"
+    own = f"on_{site.operation}_{site.event}"
+    transfer = site.event == "enter" and site.operation in ("read", "write")
+    return f"{own}_{site.abi}" if transfer or site.abi == "object_pointer" else own
 
 
 def cookie_of(site: Site, number: int) -> int:

@@ -7,6 +7,7 @@ from itertools import product
 
 from services.capture import kernel
 from services.capture.probes import cookie_of, program_of
+from services.discovery import calls
 from services.messages import Site
 
 
@@ -17,14 +18,24 @@ def site(operation: str, event: str, abi: str, frame: int = 0) -> Site:
     )  # fmt: skip
 
 
-def test_every_kind_of_site_has_its_program() -> None:
+def test_every_call_of_the_table_has_its_programs() -> None:
     programs = set(re.findall(r"^int (on_\w+)\(", kernel.source(), re.MULTILINE))
-    for operation, event, abi in product(
-        ("read", "write"), ("enter", "exit"), ("returns_length", "length_pointer")
-    ):
-        assert program_of(site(operation, event, abi)) in programs
-    for operation, event in (("new", "exit"), ("clear", "enter"), ("free", "enter")):
-        assert program_of(site(operation, event, "object")) in programs
+    for interface in calls.INTERFACES:
+        for family in interface.transfers:
+            for call, event in product(family.calls + family.alone, ("enter", "exit")):
+                assert program_of(site(family.operation, event, call.abi)) in programs
+        for one in interface.objects:
+            both = one.event == "both"
+            for event in ("enter", "exit") if both else (one.event,):
+                abi = "object_pointer" if both else "object"
+                assert program_of(site(one.operation, event, abi)) in programs
+
+
+def test_what_enters_and_what_leaves_are_two_programs() -> None:
+    for abi in ("returns_length", "object_pointer"):
+        operation = "new" if abi == "object_pointer" else "read"
+        names = {program_of(site(operation, event, abi)) for event in ("enter", "exit")}
+        assert len(names) == 2
 
 
 def test_a_cookie_holds_the_target_s_number_and_the_frame() -> None:
