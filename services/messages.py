@@ -687,6 +687,17 @@ class ExchangeLedger(Struct, frozen=True, kw_only=True):
     open: int = 0
 
 
+class ShardStatus(Struct, frozen=True, kw_only=True):
+    """One shard in its owner's hands: the last message folded, how many wait behind it, and how old
+    and large the snapshot is that a successor would begin with."""
+
+    shard: int
+    position: int
+    lag: int
+    snapshot_age_ms: int
+    snapshot_bytes: int
+
+
 class ServiceLedger(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One replica's sums. A service fills in what it alone knows."""
 
@@ -697,3 +708,5 @@ class ServiceLedger(Struct, frozen=True, kw_only=True, omit_defaults=True):
     bytes: BytesLedger | None = None
     exchanges: ExchangeLedger | None = None
     counters: dict[str, int] = {}
+    replica: str = ""
+    owned: tuple[ShardStatus, ...] = ()

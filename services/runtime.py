@@ -66,7 +66,13 @@ class Runtime:
         def told() -> ServiceLedger:
             own = ledger()
             counters = {**own.counters, **stage.counters()}
-            return msgspec.structs.replace(own, node=self.settings.node, counters=counters)
+            return msgspec.structs.replace(
+                own,
+                node=self.settings.node,
+                replica=stage.replica,
+                owned=stage.shards_owned(),
+                counters=counters,
+            )
 
         self.describe(told)
         self.health.check("shards", stage.problem)

@@ -17,6 +17,7 @@ from services import subjects
 from services.bus import Bus
 from services.folding import PIECE_BYTES, Folding
 from services.leasing import Leases
+from services.messages import ShardStatus
 from services.snapshots import Expired, Fenced, Snapshots
 from services.work import Service, Work
 
@@ -153,19 +154,25 @@ class Stage:
         total.update(self.leases.counters)
         for folding in self.foldings.values():
             total.update(folding.counters)
-        for shard, folding in self._owned():
-            total.update(self._of_shard(shard, folding))
+        for status in self.shards_owned():
+            label = f"{{shard={status.shard}}}"
+            total[f"shard_position{label}"] = status.position
+            total[f"shard_lag{label}"] = status.lag
+            total[f"snapshot_age_ms{label}"] = status.snapshot_age_ms
+            total[f"snapshot_bytes{label}"] = status.snapshot_bytes
         return dict(total)
 
-    def _of_shard(self, shard: int, folding: Folding) -> dict[str, int]:
-        label = f"{{shard={shard}}}"
-        position = folding.position
-        return {
-            f"shard_position{label}": position.sequence if position else 0,
-            f"shard_lag{label}": folding.cursor.pending if folding.cursor else 0,
-            f"snapshot_age_ms{label}": int((self.now() - folding.saved_at) * 1000),
-            f"snapshot_bytes{label}": folding.snapshots.stored_bytes,
-        }
+    def shards_owned(self) -> tuple[ShardStatus, ...]:
+        return tuple(self._status(shard, folding) for shard, folding in self._owned())
+
+    def _status(self, shard: int, folding: Folding) -> ShardStatus:
+        return ShardStatus(
+            shard=shard,
+            position=folding.position.sequence if folding.position else 0,
+            lag=folding.cursor.pending if folding.cursor else 0,
+            snapshot_age_ms=int((self.now() - folding.saved_at) * 1000),
+            snapshot_bytes=folding.snapshots.stored_bytes,
+        )
 
     def _owned(self) -> list[tuple[int, Folding]]:
         return [(shard, self.foldings[shard]) for shard in sorted(self.service.owned)]

@@ -15,7 +15,7 @@ from services import subjects
 from services.messages import Position, ServiceLedger
 
 ANSWER_WITHIN = 2.0  # seconds for a service that is busy
-_POLL = 0.02
+_POLL = 0.02  # seconds
 
 
 class _Endpoint(Struct):
@@ -45,11 +45,7 @@ async def ledgers(client: Client, replicas: int = 0, within: float = 1.0) -> lis
     inbox = client.new_inbox()
     subscription = await client.subscribe(inbox, cb=answer)
     await client.publish("$SRV.STATS", reply=inbox)
-    try:
-        async with asyncio.timeout(within):
-            await enough.wait()
-    except TimeoutError:
-        pass
+    await _within(enough, within)
     await subscription.unsubscribe()
     return sorted(found, key=lambda ledger: (ledger.service, ledger.node))
 
@@ -76,17 +72,40 @@ async def tick(client: Client, node: str) -> Sequence[Position]:
 
 
 async def folded(client: Client, goal: Sequence[Position]) -> None:
-    """Returns once collect has folded everything up to `goal`."""
-    while True:
-        try:
-            answer = await client.request("$SRV.STATS.plainwire-collect", timeout=ANSWER_WITHIN)
-        except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
-            await asyncio.sleep(_POLL)  # it is being started again
-            continue
-        ledger = read_stats(answer.data)
-        if ledger and reached(ledger.positions, goal):
-            return
-        await asyncio.sleep(_POLL)
+    """Returns once the replicas of collect, together, have folded everything up to `goal`."""
+    joined: dict[tuple[str, int], Position] = {}
+    done = asyncio.Event()
+
+    async def answer(message: Msg) -> None:
+        ledger = read_stats(message.data)
+        join(joined, ledger.positions if ledger else ())
+        if reached(joined.values(), goal):
+            done.set()
+
+    inbox = client.new_inbox()
+    subscription = await client.subscribe(inbox, cb=answer)
+    try:
+        while not done.is_set():
+            await client.publish("$SRV.STATS.plainwire-collect", reply=inbox)
+            await _within(done, _POLL)
+    finally:
+        await subscription.unsubscribe()
+
+
+def join(joined: dict[tuple[str, int], Position], positions: Iterable[Position]) -> None:
+    """What one replica has folded stays folded, whoever owns the shard next."""
+    for at in positions:
+        key = at.node, at.shard
+        if key not in joined or (joined[key].epoch, joined[key].counter) < (at.epoch, at.counter):
+            joined[key] = at
+
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
 
 
 def reached(positions: Iterable[Position], goal: Iterable[Position]) -> bool:

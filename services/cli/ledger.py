@@ -8,6 +8,8 @@ from services import ledgers
 from services.ledgers import bytes_hold, exchanges_hold
 from services.messages import BytesLedger, ExchangeLedger, ServiceLedger
 
+_SHARDS = ("service", "shard", "owner", "position", "lag", "snapshot age", "snapshot bytes")
+
 
 def total_bytes(services: Iterable[ServiceLedger]) -> BytesLedger:
     """As parse has them. Capture's own equation is about the same bytes, one hop earlier."""
@@ -39,6 +41,19 @@ def ledger_lines(services: Iterable[ServiceLedger]) -> list[str]:
         seconds = (interval.to_ns - interval.from_ns) / 1e9
         lines.append(f"bytes unknown: {interval.node} was not captured for {seconds:.1f} s")
     return lines
+
+
+def shard_lines(services: Iterable[ServiceLedger]) -> list[str]:
+    """A table: who owns each shard, where it is, and what a successor would begin with."""
+    rows = [_SHARDS]
+    for service in sorted(services, key=lambda service: (service.service, service.replica)):
+        rows += [
+            (service.service, str(s.shard), service.replica, str(s.position), str(s.lag),
+             f"{s.snapshot_age_ms / 1000:.1f} s", str(s.snapshot_bytes))
+            for s in service.owned
+        ]  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def _of_capture(node: str, b: BytesLedger) -> str:

@@ -112,6 +112,13 @@ def _coverage(command: ArgumentParser) -> None:
     _ask(command)
 
 
+def _ledger(command: ArgumentParser) -> None:
+    command.add_argument(
+        "--shards", action="store_true", help="who owns each shard, its lag and its snapshot"
+    )
+    _ask(command)
+
+
 def _decode(command: ArgumentParser) -> None:
     command.add_argument("--payload", action="store_true", help="show captured bytes, escaped")
 
@@ -152,7 +159,7 @@ COMMANDS = {
         _decode,
     ),
     "coverage": ("show which TLS is captured, and why not", "plainwire coverage", _coverage),
-    "ledger": ("show what was seen, parsed and lost", "plainwire ledger --json", _ask),
+    "ledger": ("show what was seen, parsed and lost", "plainwire ledger --shards", _ledger),
 }
 
 

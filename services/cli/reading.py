@@ -22,7 +22,7 @@ from services import subjects
 from services.bus import BusError, check_url
 from services.cli import asking, context, tap
 from services.cli.errors import Failure
-from services.cli.ledger import ledger_lines, total_bytes, total_exchanges
+from services.cli.ledger import ledger_lines, shard_lines, total_bytes, total_exchanges
 from services.cli.output import say
 from services.cli.rendering import coverage_lines, escape, safe_json
 from services.cli.service import shared_settings
@@ -172,7 +172,7 @@ async def _ledger(client: Client, given: Namespace) -> int:
         }
         _print(safe_json(msgspec.json.encode(document)).decode())
     else:
-        for line in ledger_lines(found):
+        for line in (*ledger_lines(found), *(shard_lines(found) if given.shards else ())):
             _print(escape(line))
     return 0
 

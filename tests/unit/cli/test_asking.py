@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from services.cli.asking import reached, read_stats
+from services.cli.asking import join, reached, read_stats
 from services.cli.attaching import missing
 from services.messages import Coverage, FileIdentity, Position, ServiceLedger, Target, Targets
 
@@ -22,6 +22,17 @@ def test_a_goal_is_reached_by_counter_and_then_epoch() -> None:
     assert not reached(at(1, 99), [POSITION])
     assert not reached([], [POSITION])
     assert reached([], [])
+
+
+def test_what_replicas_have_folded_adds_up() -> None:
+    other = Position(node="n", shard=1, epoch=2, counter=5)
+    joined: dict[tuple[str, int], Position] = {}
+    goal = [POSITION, other]
+    for told in ([POSITION], at(2, 3)):  # the shard's next owner begins a little behind
+        join(joined, told)
+        assert not reached(joined.values(), goal)
+    join(joined, [other])
+    assert reached(joined.values(), goal)
 
 
 def test_a_ledger_is_read_from_micro_stats() -> None:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from services.cli import ledger
-from services.messages import BytesLedger, ExchangeLedger, ServiceLedger, UnknownInterval
+from services.messages import (
+    BytesLedger,
+    ExchangeLedger,
+    ServiceLedger,
+    ShardStatus,
+    UnknownInterval,
+)
 
 PARSE = [
     ServiceLedger(
@@ -73,3 +79,16 @@ def test_a_summary_of_nothing_says_what_was_looked_for() -> None:
     assert ledger.summary(0, [ServiceLedger(service="parse", bytes=BytesLedger())]) == (
         "0 witnesses, 0 bytes seen, 0 parsed, 0 lost, no use of a TLS library that can be captured"
     )
+
+
+def test_shards_are_a_table_of_owner_position_lag_and_snapshot() -> None:
+    owned = (
+        ShardStatus(shard=0, position=12, lag=3, snapshot_age_ms=1250, snapshot_bytes=4096),
+        ShardStatus(shard=2, position=9, lag=0, snapshot_age_ms=40, snapshot_bytes=0),
+    )
+    parse = ServiceLedger(service="parse", replica="n-1f", owned=owned)
+    assert ledger.shard_lines([parse, COLLECT]) == [
+        "service  shard  owner  position  lag  snapshot age  snapshot bytes",
+        "parse    0      n-1f   12        3    1.2 s         4096",
+        "parse    2      n-1f   9         0    0.0 s         0",
+    ]
