@@ -2,55 +2,33 @@
 
 A message is folded only while the lease is valid. Its outputs stay in the outbox until the bus has
 stored them, and a snapshot of what was folded is written only then; the input up to it is removed
-only after that. What is folded is the service's business (Work).
+only after that. What is folded is the service's business (Work). Where a fold raises, the state,
+which nobody knows how far it has changed, is given up for the last snapshot's (unfoldable.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from services.buckets import Bucket, Unavailable
-from services.bus import Outgoing, destination
+from services.buckets import Unavailable
+from services.bus import destination
 from services.cursor import Cursor, StreamPosition
 from services.leases import Lease
 from services.outbox import Outbox
 from services.publishing import Stored
 from services.snapshots import Expired, Fenced, Head, Lost, Snapshots
-from services.work import Service, Work
+from services.unfoldable import Unfoldable
+from services.work import FoldingBus, Service, Traces, Work
 
 SAVE_EVERY = 1.0  # seconds
 SAVE_AT_LEAST_EVERY = 10.0
 SHARE = 0.04  # of a core that snapshots of one shard may take, within these two
 TRY_AGAIN_AFTER = 0.25
 PIECE_BYTES = 512 * 1024
-
-log = logging.getLogger("plainwire.stage")
-
-
-class Traces(Protocol):
-    def processing(
-        self, destination: str, headers: Mapping[str, str]
-    ) -> AbstractContextManager[None]: ...
-
-
-class FoldingBus(Protocol):
-    """What of the bus a shard needs; tests have another one."""
-
-    @property
-    def max_payload(self) -> int: ...
-    async def publish(
-        self, out: Outgoing, stored: Stored | None, still: Callable[[], bool] | None
-    ) -> None: ...
-    def cursor(self, stream: str, subject: str, after: StreamPosition | None) -> Cursor: ...
-    async def purge(self, position: StreamPosition, stream: str, subject: str) -> None: ...
-    def bucket(self, name: str) -> Bucket: ...
 
 
 @dataclass
@@ -79,7 +57,9 @@ class Folding:
         self._saved: StreamPosition | None = None
         self._pause = SAVE_EVERY
         self._leaving = asyncio.Event()
-        self._ended = asyncio.Event()
+        self._ended = False
+        self._save_now = asyncio.Event()
+        self._unfoldable = Unfoldable(self.shard, self.counters)
 
     def valid(self) -> bool:
         return self.lease.valid(self.now())
@@ -99,16 +79,17 @@ class Folding:
         """Until it is told to leave, or the lease has run out. Raises Fenced, Expired."""
         self.lease = lease
         self._leaving.clear()
-        self._ended.clear()
-        work = await self._take_over()
-        if work is None:
-            return
-        self.service.owned[self.shard] = work
-        try:
-            await self._work(work)
-        finally:
-            self.service.owned.pop(self.shard, None)
-        if self.valid():
+        while (work := await self._take_over()) is not None:
+            self._ended = False
+            self._save_now.clear()
+            self.service.owned[self.shard] = work
+            try:
+                await self._work(work)
+            finally:
+                self.service.owned.pop(self.shard, None)
+            if self.work is work:
+                break
+        if work is not None and self.valid():
             await self._hand_on(work)
 
     async def _work(self, work: Work) -> None:
@@ -118,7 +99,8 @@ class Folding:
             try:
                 await self._read(work)
             finally:
-                self._ended.set()
+                self._ended = True
+                self._save_now.set()
         if failed:
             raise failed[0]
 
@@ -191,11 +173,18 @@ class Folding:
             if not self.valid():
                 return
             with self.telemetry.processing(destination(message.subject), message.headers):
-                self.outbox.add(work.receive(message))
+                outputs = self._unfoldable.fold(work, message)
+                if outputs is None:
+                    self.forget()
+                    return
+                self.outbox.add(outputs)
                 self.position = message.position
                 work.stored(self.outbox.done())
                 if not await self._publish_from(self.outbox.messages):
                     return
+            if message in self._unfoldable:
+                self._save_now.set()  # so that another one of its kind has little to fold again
+                await asyncio.sleep(0)
             if self._leaving.is_set():
                 return
 
@@ -230,7 +219,11 @@ class Folding:
     async def _save_regularly(self, work: Work, failed: list[Exception]) -> None:
         pause = SAVE_EVERY * (1 + self.shard % 16) / 16  # not all at once
         try:
-            while not await _set_within(self._ended, pause):
+            while True:
+                await _set_within(self._save_now, pause)
+                if self._ended:
+                    return
+                self._save_now.clear()
                 if self.valid():
                     await self._save(work)
                 pause = self._pause
@@ -240,14 +233,16 @@ class Folding:
 
     async def _save(self, work: Work) -> bool:
         """True where the last snapshot has all that was folded before this call."""
-        position, messages = self.position, self.outbox.messages
-        if position is None or (position == self._saved and not self._whole):
+        position, outbox, messages = self.position, self.outbox, self.outbox.messages
+        if work is not self.work or position is None:
+            return True
+        if position == self._saved and not self._whole:
             return True
         begun = time.thread_time()
         written = work.write(everything=self._whole)
         self._whole = False
         cost = time.thread_time() - begun
-        await self._acknowledged(messages)
+        await self._acknowledged(outbox, messages)
         try:
             await self.snapshots.save(position, written)
         except Unavailable:
@@ -260,6 +255,7 @@ class Folding:
             return False
         self._saved, self.saved_at = position, self.now()
         self._account(cost)
+        self._unfoldable.forget(position)
         await self.bus.purge(position, self.stream, self.subject)
         return True
 
@@ -272,13 +268,13 @@ class Folding:
         self.counters["snapshots_saved_bytes"] += snapshots.saved_bytes
         self.counters["snapshots_us"] += int(cost * 1e6)
 
-    async def _acknowledged(self, messages: int) -> None:
+    async def _acknowledged(self, outbox: Outbox, messages: int) -> None:
         """Every output of so many messages. Raises Expired where the lease runs out before."""
-        while self.outbox.done() < messages:
+        while outbox.done() < messages:
             if not self.valid():
                 raise Expired
-            self.outbox.changed.clear()
-            await _set_within(self.outbox.changed, 1.0)
+            outbox.changed.clear()
+            await _set_within(outbox.changed, 1.0)
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:

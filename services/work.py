@@ -1,13 +1,17 @@
-"""What a service gives its stage: the state of a shard, and what is done with it."""
+"""What a service gives its stage, the state of a shard and what is done with it; and what the stage
+needs of the bus."""
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import AbstractContextManager
 from typing import Protocol
 
+from services.buckets import Bucket
 from services.bus import Outgoing
-from services.cursor import Incoming
+from services.cursor import Cursor, Incoming, StreamPosition
 from services.groups import Written
+from services.publishing import Stored
 
 
 class Work(Protocol):
@@ -15,6 +19,10 @@ class Work(Protocol):
 
     def receive(self, message: Incoming) -> list[Outgoing]:
         """Folds it; each output has an id that a replay repeats."""
+
+    def skip(self, message: Incoming) -> list[Outgoing]:
+        """Folds that there was this message, and nothing of what it says: `receive` has raised on
+        it, in a state that is the same as this one. As pure as that."""
 
     def stored(self, messages: int) -> None:
         """Every output of so many messages, since this object was made, is stored."""
@@ -36,3 +44,22 @@ class Service(Protocol):
 
     def begin(self, shard: int) -> Work: ...
     def resume(self, shard: int, written: Written) -> Work | None: ...
+
+
+class Traces(Protocol):
+    def processing(
+        self, destination: str, headers: Mapping[str, str]
+    ) -> AbstractContextManager[None]: ...
+
+
+class FoldingBus(Protocol):
+    """What of the bus a shard needs; tests have another one."""
+
+    @property
+    def max_payload(self) -> int: ...
+    async def publish(
+        self, out: Outgoing, stored: Stored | None, still: Callable[[], bool] | None
+    ) -> None: ...
+    def cursor(self, stream: str, subject: str, after: StreamPosition | None) -> Cursor: ...
+    async def purge(self, position: StreamPosition, stream: str, subject: str) -> None: ...
+    def bucket(self, name: str) -> Bucket: ...

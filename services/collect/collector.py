@@ -110,6 +110,15 @@ class ShardWork:
             self._note_positions(batch)
         return [self._delivery.deliver(witness) for witness in witnesses]
 
+    def skip(self, message: Incoming) -> list[Outgoing]:
+        """The next counter shows that a batch is missing, and frames that follow show holes."""
+        self._messages += 1
+        self.state.count("messages_skipped")
+        if not message.interrupted:
+            return []
+        ended = pairing.interrupt(self.state, message.interrupted)
+        return [self._delivery.deliver(witness) for witness in ended]
+
     def stored(self, messages: int) -> None:
         while self._untold and self._untold[0][0] <= messages:
             _, at = self._untold.popleft()

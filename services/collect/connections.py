@@ -152,6 +152,7 @@ def end(fold: Fold, connection_id: int, cause: Cause) -> None:
         # It may come back: the ids of its exchanges must not.
         if len(state.evicted) >= state.limits.remembered:
             del state.evicted[next(iter(state.evicted))]
+            state.count("evicted_connections_forgotten")
         state.evicted[connection_id] = connection.generation + 1
 
 

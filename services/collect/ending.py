@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from services.collect import witnesses
 from services.collect.fold import Fold
-from services.collect.state import Connection, Exchange
+from services.collect.state import Connection, Exchange, ShardState
 from services.messages import Gap, WitnessState
 
 
@@ -74,7 +74,7 @@ def finish(fold: Fold, number: int, cause: Cause, detail: str = "") -> None:
     del connection.streams[exchange.stream]
     if exchange.request is None:
         connection.headless -= 1
-        _remember(connection, exchange.stream, state.limits.remembered)
+        _remember(state, connection, exchange.stream)
     state.buffered -= exchange.size()
     state.answered.pop(number, None)
     state.streams.pop(number, None)
@@ -96,10 +96,11 @@ def open_part(exchange: Exchange) -> witnesses.Ended:
     return witnesses.Ended("open", tuple(exchange.gaps), reasons, final=False)
 
 
-def _remember(connection: Connection, stream: int, limit: int) -> None:
+def _remember(state: ShardState, connection: Connection, stream: int) -> None:
     connection.unrequested.append(stream)
-    if len(connection.unrequested) > limit:
+    if len(connection.unrequested) > state.limits.remembered:
         del connection.unrequested[0]
+        state.count("unrequested_streams_forgotten")
 
 
 def _gaps(connection: Connection, exchange: Exchange, number: int, cause: Cause) -> tuple[Gap, ...]:

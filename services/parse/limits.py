@@ -24,6 +24,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     streams: int = 1_000  # HTTP/2 streams that are open on one connection
     early_bytes: int = 256 * 1024  # of a response whose request has not arrived yet
     waiting: int = 1_000  # HTTP/1 requests without a response on one connection
+    nodes: int = 4_096
     held_batches: int = 256  # of a node, behind a missing counter
     held_bytes: int = 16 * 1024 * 1024
     stuck_ns: int = 10 * SECOND  # a hole that nothing explains is a gap after this much input time

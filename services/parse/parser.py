@@ -19,11 +19,11 @@ from services.messages import (
     ServiceLedger,
     silence_id,
 )
-from services.parse import saving
+from services.parse import accounts, saving
 from services.parse import shard as shards
+from services.parse.accounts import ShardState
 from services.parse.emission import add_counts
 from services.parse.limits import Limits
-from services.parse.shard import ShardState
 from services.records import Kind
 from services.stage import Work
 
@@ -62,7 +62,7 @@ class Parser:
             service="parse",
             shards=tuple(state.shard for state in states),
             positions=tuple(position for state in states for position in shards.positions(state)),
-            bytes=ledgers.total_bytes(shards.ledger(state) for state in states),
+            bytes=ledgers.total_bytes(accounts.ledger(state) for state in states),
             counters=dict(counters),
         )
 
@@ -86,6 +86,13 @@ class ShardWork:
             return []
         return [_deliver(batch) for batch in batches]
 
+    def skip(self, message: Incoming) -> list[Outgoing]:
+        """The next counter of its node shows that a batch is missing: a gap of this reason."""
+        if message.interrupted:
+            shards.interrupt(self.state, message.interrupted)
+        shards.skip(self.state, message.subject)
+        return []
+
     def _fold(self, message: Incoming) -> list[FrameBatch] | None:
         """None for another shard's, and for what claims another node than its subject (who may
         publish on a subject is the bus's to say). Raises MalformedBatch."""
@@ -105,6 +112,7 @@ class ShardWork:
     def decide(self, now: float) -> list[Outgoing]:
         """Nodes from which nothing has come for too long."""
         found = []
+        self._heard = {name: at for name, at in self._heard.items() if name in self.state.nodes}
         for name, node in self.state.nodes.items():
             at = node.epoch, node.counter
             if name not in self._heard or self._heard[name][0] != at:

@@ -9,11 +9,11 @@ import msgspec
 from msgspec import Struct
 
 from services.groups import GROUPS, Written, group_of
+from services.parse.accounts import ShardState
 from services.parse.connections import Connection, Table, Tombstone
 from services.parse.limits import Limits
-from services.parse.shard import ShardState
 
-FORMAT = 2  # of what is written here, with every struct that it holds
+FORMAT = 3  # of what is written here, with every struct that it holds
 
 
 class Group(Struct, array_like=True):

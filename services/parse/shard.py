@@ -1,83 +1,39 @@
 """A shard of parse: raw batches in, frame batches out. Pure: all state is in ShardState.
 
-Knows nodes, epochs, counters and the bytes ledger; connections are the tracker's. Batches of a node
-are folded in the order of their counters: a missing one that capture still holds is awaited, one
-below is lost. Every frame batch belongs to one raw batch and has the shard's next counter.
+Knows nodes, epochs and counters; connections are the tracker's, sums are accounts'. Batches of a
+node are folded in the order of their counters: a missing one that capture still holds is awaited,
+one below is lost. Every frame batch belongs to one raw batch and has the shard's next counter.
 """
 
 from __future__ import annotations
 
 from operator import attrgetter
 
-from msgspec import Struct, field
-
 from services import records as raw
+from services import subjects
 from services.messages import (
-    KERNEL_LOSS_REASONS,
     AnyFrame,
-    BytesLedger,
     FrameBatch,
     NodeSilent,
     Position,
     RawHead,
-    ShardTotals,
     TickFrame,
     UnknownInterval,
     raw_id,
 )
-from services.parse import connections, patience, room, tracker
+from services.parse import accounts, connections, patience, room, tracker
+from services.parse.accounts import NodeState, ShardState, ledger
 from services.parse.connections import Moment, Table
 from services.parse.emission import Emission, add_counts
-from services.parse.limits import Limits
 from services.records import Record
 
+__all__ = ["ShardState", "interrupt", "ledger", "positions", "receive", "silence", "skip"]
+
 _MAX_UNKNOWN = 100
-_SPOOL = "spool_overflow"
 _CLOSING = frozenset({"capture_restart", "node_silent"})
 _AFTER_SILENCE = 1 << 20  # the pieces of a batch have lower numbers
+_FORGOTTEN = 1 << 21
 _by_time = attrgetter("boot_ns")
-
-
-class NodeState(Struct):
-    """What is known of one node in its present epoch. `accounted` are the bytes that arrived or
-    are declared missing, `gaps` the missing ones by reason."""
-
-    epoch: int
-    counter: int = 0
-    boot_ns: int = 0
-    anchor_ns: int = 0
-    totals: ShardTotals = ShardTotals()
-    accounted: int = 0
-    gaps: dict[str, int] = {}
-    batches_lost: int = 0
-    lost_to: str = "expired"  # why batches are lost, beyond what capture's spool gave up
-    spool_lost: int = 0  # bytes
-    interruption: str = ""  # of the stream; why, if batches turn out to be missing now
-    silent: bool = False  # for so long that its connections were ended
-    final: bool = False
-    held: dict[int, bytes] = {}  # raw batches behind a missing counter
-    held_bytes: int = 0
-
-
-class Sums(Struct):
-    """Cumulative over all nodes and epochs; `seen_before` is that of epochs that ended."""
-
-    seen_before: int = 0
-    parsed: int = 0
-    opaque: int = 0
-    gaps: dict[str, int] = {}
-    unknown: list[UnknownInterval] = []
-
-
-class ShardState(Struct):
-    shard: int
-    limits: Limits = Limits()
-    counter: int = 0
-    inputs: int = 0
-    nodes: dict[str, NodeState] = {}
-    table: Table = field(default_factory=Table)
-    sums: Sums = field(default_factory=Sums)
-    counters: dict[str, int] = {}
 
 
 def receive(state: ShardState, head: RawHead, records: list[Record]) -> list[FrameBatch]:
@@ -85,6 +41,7 @@ def receive(state: ShardState, head: RawHead, records: list[Record]) -> list[Fra
     batches: list[FrameBatch] = []
     node = state.nodes.get(head.node)
     if node is None:
+        batches += _make_room(state)
         node = state.nodes[head.node] = NodeState(epoch=head.epoch)
     elif head.epoch > node.epoch:
         batches += _end_epoch(state, node, head)
@@ -113,6 +70,14 @@ def interrupt(state: ShardState, reason: str) -> None:
         node.interruption = reason
 
 
+def skip(state: ShardState, subject: str) -> None:
+    """A batch of this subject's node could not be folded: its bytes will be missing."""
+    add_counts(state.counters, {"messages_skipped": 1})
+    for name, node in state.nodes.items():
+        if subjects.raw(state.shard, name) == subject:
+            node.interruption = "skipped"
+
+
 def silence(state: ShardState, told: NodeSilent) -> list[FrameBatch]:
     """Ends the connections of a node that is gone, unless it has spoken since."""
     node = state.nodes.get(told.node)
@@ -121,31 +86,31 @@ def silence(state: ShardState, told: NodeSilent) -> list[FrameBatch]:
         return []
     node.silent = True
     add_counts(state.counters, {"nodes_silent": 1})
+    return _leave(state, told.node, node, _AFTER_SILENCE)
+
+
+def _leave(state: ShardState, name: str, node: NodeState, first: int) -> list[FrameBatch]:
     out = Emission(state.limits)
-    _end_connections(state, told.node, _moment(state, told.node, node, "node_silent"), out)
-    _account(state, node, out)
-    origin = f"{told.node}/{told.epoch}/{state.shard}/{told.counter}"
-    return _batches(state, origin, out.pieces(), _AFTER_SILENCE)
+    _end_connections(state, name, _moment(state, name, node, "node_silent"), out)
+    accounts.account(state, node, out)
+    origin = f"{name}/{node.epoch}/{state.shard}/{node.counter}"
+    return _batches(state, origin, out.pieces(), first)
 
 
-def ledger(state: ShardState) -> BytesLedger:
-    """seen == parsed + opaque + gaps + shed + in_flight: in flight is what the parsers hold, and
-    what the kernel tells of that was not given to them and is not declared missing. What is shed
-    is told by the kernel's totals alone, as such a connection has ended or never was."""
-    sums, nodes = state.sums, state.nodes.values()
-    gaps = {reason: size for reason, size in sums.gaps.items() if reason != "shed"}
-    untold = sum(map(_shed_untold, nodes))
-    return BytesLedger(
-        seen=sums.seen_before + sum(map(_seen, nodes)),
-        parsed=sums.parsed,
-        opaque=sums.opaque,
-        gaps=gaps,
-        shed=sums.gaps.get("shed", 0) + untold,
-        in_flight=tracker.held(state.table)
-        + sum(_seen(node) - node.accounted for node in nodes)
-        - untold,
-        unknown=tuple(sums.unknown),
-    )
+def _make_room(state: ShardState) -> list[FrameBatch]:
+    """Of too many nodes the one that was silent for longest is forgotten; its sums are kept.
+    Whoever lives says something every second, so that it is one that is gone."""
+    if len(state.nodes) < state.limits.nodes:
+        return []
+    name, node = min(state.nodes.items(), key=lambda item: item[1].heard)
+    batches = _fold_held(state, node, max(node.held, default=0))
+    batches += _leave(state, name, node, _FORGOTTEN)
+    accounts.close(state, node, "node_silent")
+    state.sums.seen_before += accounts.seen(node)
+    del state.nodes[name]
+    state.table.swept.pop(name, None)
+    add_counts(state.counters, {"nodes_forgotten": 1})
+    return batches
 
 
 def positions(state: ShardState) -> list[Position]:
@@ -188,9 +153,9 @@ def _end_epoch(state: ShardState, node: NodeState, head: RawHead) -> list[FrameB
     out = Emission(state.limits)
     moment = _moment(state, head.node, node, "capture_restart")
     _end_connections(state, head.node, moment, out)
-    _account(state, node, out)
-    _close_accounts(state, node, "capture_restart")
-    state.sums.seen_before += _seen(node)
+    accounts.account(state, node, out)
+    accounts.close(state, node, "capture_restart")
+    state.sums.seen_before += accounts.seen(node)
     state.sums.unknown.append(
         UnknownInterval(
             node=head.node,
@@ -198,7 +163,9 @@ def _end_epoch(state: ShardState, node: NodeState, head: RawHead) -> list[FrameB
             to_ns=head.boot_ns + head.anchor_ns,
         )
     )
-    del state.sums.unknown[:-_MAX_UNKNOWN]
+    if len(state.sums.unknown) > _MAX_UNKNOWN:
+        del state.sums.unknown[0]
+        add_counts(state.counters, {"unknown_intervals_untold": 1})
     frames = out.pieces()
     return batches + _batches(state, f"{head.node}/{head.epoch}/{head.shard}/0", frames)
 
@@ -216,12 +183,13 @@ def _fold(
         if head.spool_lost_bytes == node.spool_lost:
             node.lost_to = node.interruption or "expired"
         node.spool_lost = head.spool_lost_bytes
-        add_counts(state.counters, {"batches_lost": lost, f"batches_lost_{_reason(node)}": lost})
-    node.interruption, node.silent = "", False
+        why = f"batches_lost_{accounts.reason(node)}"
+        add_counts(state.counters, {"batches_lost": lost, why: lost})
+    node.interruption, node.silent, node.heard = "", False, state.inputs
     node.counter, node.boot_ns, node.anchor_ns = head.counter, head.boot_ns, head.anchor_ns
     node.totals, node.final = head.totals, head.final
     out = Emission(state.limits)
-    reason = _reason(node)
+    reason = accounts.reason(node)
     moment = _moment(state, head.node, node, reason)
     _read(state, head, records, moment, out)
     if head.final:
@@ -238,19 +206,10 @@ def _fold(
             final=head.final,
         )
     )
-    _account(state, node, out)
+    accounts.account(state, node, out)
     if head.final:
-        _close_accounts(state, node, reason)
+        accounts.close(state, node, reason)
     return _batches(state, raw_id(head), out.pieces())
-
-
-def _reason(node: NodeState) -> str:
-    """Why bytes are missing that the kernel says nothing of. What the spool gave up is known to the
-    byte, so that holes are its as far as that goes."""
-    if not node.batches_lost:
-        return "unexplained"
-    spooled = node.gaps.get(_SPOOL, 0) < node.spool_lost
-    return _SPOOL if spooled else node.lost_to
 
 
 def _moment(state: ShardState, name: str, node: NodeState, reason: str) -> Moment:
@@ -321,48 +280,3 @@ def _batches(
             )
         )
     return batches
-
-
-# --- accounts -------------------------------------------------------------------------------------
-
-
-def _seen(node: NodeState) -> int:
-    """The totals may have been read a moment before the records."""
-    return max(node.totals.seen_bytes, node.accounted)
-
-
-def _shed_untold(node: NodeState) -> int:
-    """Shed, and in no hole of a connection that is known."""
-    untold = max(node.totals.lost.shed - node.gaps.get("shed", 0), 0)
-    return min(untold, _seen(node) - node.accounted)
-
-
-def _account(state: ShardState, node: NodeState, out: Emission) -> None:
-    state.sums.parsed += out.parsed
-    state.sums.opaque += out.opaque
-    add_counts(state.sums.gaps, out.gaps)
-    add_counts(node.gaps, out.gaps)
-    add_counts(state.counters, out.counters)
-    node.accounted += out.arrived + sum(out.gaps.values())
-    excess = node.gaps.get(_SPOOL, 0) - node.spool_lost
-    if excess > 0:
-        for gaps in (state.sums.gaps, node.gaps):
-            add_counts(gaps, {_SPOOL: -excess, node.lost_to: excess})
-
-
-def _close_accounts(state: ShardState, node: NodeState, reason: str) -> None:
-    """What did not arrive by the end of an epoch, on connections that were never heard of: by the
-    kernel's reasons as far as these go."""
-    left = _seen(node) - node.accounted
-    for known, lost in zip(KERNEL_LOSS_REASONS, node.totals.lost.counts(), strict=True):
-        part = min(left, max(lost - node.gaps.get(known, 0), 0))
-        _add_gap(state, node, known, part)
-        left -= part
-    _add_gap(state, node, reason, left)
-
-
-def _add_gap(state: ShardState, node: NodeState, reason: str, size: int) -> None:
-    if size:
-        add_counts(state.sums.gaps, {reason: size})
-        add_counts(node.gaps, {reason: size})
-        node.accounted += size

@@ -9,9 +9,12 @@ from typing import NamedTuple
 
 from services import records, subjects
 from services.bus import Incoming, Outgoing
+from services.collect import collector
 from services.collect.collector import Collector
 from services.collect.state import Limits as CollectLimits
+from services.groups import Written
 from services.messages import BytesLedger, ExchangeLedger, RawHead, raw_id
+from services.parse import parser
 from services.parse.limits import Limits as ParseLimits
 from services.parse.parser import Parser
 from services.stage import Service, Stage, Work
@@ -30,10 +33,60 @@ class Kind(NamedTuple):
     make: Callable[[], Service]
 
 
+class Bug(Exception):
+    """Ours, in a fold."""
+
+
+BUGS = {"parse": b"bug-in-parse", "collect": b"bug-in-collect"}
+
+
+class FragileParsing(parser.ShardWork):
+    """Raises on some input, once it has spoilt the state."""
+
+    def receive(self, message: Incoming) -> list[Outgoing]:
+        found = super().receive(message)
+        if BUGS["parse"] in message.payload:
+            self.state.counter += 1000
+            self.state.nodes.clear()
+            raise Bug
+        return found
+
+
+class FragileParser(Parser):
+    def begin(self, shard: int) -> FragileParsing:
+        return FragileParsing(super().begin(shard).state)
+
+    def resume(self, shard: int, written: Written) -> FragileParsing | None:
+        found = super().resume(shard, written)
+        return FragileParsing(found.state) if found else None
+
+
+class FragileCollecting(collector.ShardWork):
+    def receive(self, message: Incoming) -> list[Outgoing]:
+        found = super().receive(message)
+        if BUGS["collect"] in message.payload:
+            self.state.complete += 1000
+            self.state.exchanges.clear()
+            raise Bug
+        return found
+
+
+class FragileCollector(Collector):
+    def begin(self, shard: int) -> FragileCollecting:
+        return FragileCollecting(super().begin(shard).state, self._delivery)
+
+    def resume(self, shard: int, written: Written) -> FragileCollecting | None:
+        found = super().resume(shard, written)
+        return FragileCollecting(found.state, self._delivery) if found else None
+
+
 KINDS = {
-    "parse": Kind("RAW", "FRAMES", subjects.raw_of_shard, lambda: Parser(ParseLimits())),
+    "parse": Kind("RAW", "FRAMES", subjects.raw_of_shard, lambda: FragileParser(ParseLimits())),
     "collect": Kind(
-        "FRAMES", "WITNESSES", subjects.frames, lambda: Collector(CollectLimits(), 900_000, ())
+        "FRAMES",
+        "WITNESSES",
+        subjects.frames,
+        lambda: FragileCollector(CollectLimits(), 900_000, ()),
     ),
 }
 
@@ -164,12 +217,10 @@ def undisturbed(server: FakeServer, kind: str) -> tuple[dict[str, bytes], dict[i
     for shard in range(SHARDS):
         works[shard] = KINDS[kind].make().begin(shard)
         for message in _inputs(server.streams[KINDS[kind].stream], kind, shard):
-            outputs |= {o.message_id: o.payload for o in _receive(works[shard], message)}
+            bug = BUGS[kind] in message.payload
+            found = works[shard].skip(message) if bug else works[shard].receive(message)
+            outputs |= {o.message_id: o.payload for o in found}
     return outputs, works
-
-
-def _receive(work: Work, message: Incoming) -> list[Outgoing]:
-    return work.receive(message)
 
 
 def ledger_of(kind: str, works: dict[int, Work]) -> BytesLedger | ExchangeLedger | None:

@@ -99,3 +99,30 @@ def test_frames_of_a_bus_that_was_made_anew_end_what_was_open() -> None:
     assert ledger.exchanges is not None
     assert ledger.exchanges.partial == {"bus_restart": 1}
     assert ledger.counters["stream_bus_restart"] == 1
+
+
+def test_a_message_that_is_passed_over_is_counted_and_then_missing() -> None:
+    collector = Collector(Limits(), 10_000, [])
+    work = own(collector, 0)
+    work.receive(incoming(batch(1, opened(), *request(), tick(counter=7))))
+    assert work.skip(incoming(batch(2, *response()))) == []
+    work.receive(incoming(batch(3, tick(counter=9))))
+    work.stored(3)
+    told = collector.ledger()
+    assert [position.counter for position in told.positions] == [9]
+    assert told.counters["messages_skipped"] == 1
+    assert told.counters["batches_missing"] == 1
+    assert told.exchanges == ExchangeLedger(begun=1, open=1)
+
+
+def test_what_is_remembered_of_the_past_is_limited_and_the_rest_is_counted() -> None:
+    collector = Collector(Limits(remembered=2, connections=1), 10_000, [])
+    work = own(collector, 0)
+    for connection in range(1, 6):
+        work.receive(incoming(batch(connection, opened(connection=connection))))
+    assert collector.ledger().counters["evicted_connections_forgotten"] == 2
+    work.receive(
+        incoming(batch(6, *(f for s in range(1, 9, 2) for f in response(stream=s, connection=5))))
+    )
+    work.receive(incoming(batch(7, closed(connection=5))))
+    assert collector.ledger().counters["unrequested_streams_forgotten"] == 2

@@ -573,3 +573,48 @@ def test_a_node_can_touch_no_connection_of_another(kernel, buried):
     assert shard.ledger(kernel.state).seen == kernel.seen + other.seen
     if not buried:
         assert names(kernel.batch(kernel.record(EGRESS, b"23456789"))) == ["Body", "End"]
+
+
+# --- what gives way -------------------------------------------------------------------------------
+
+
+def test_of_too_many_nodes_the_longest_silent_is_forgotten_with_its_sums_kept():
+    state = ShardState(shard=0, limits=Limits(nodes=2))
+    first, second, third = (Kernel(state) for _ in range(3))
+    first.batch(first.record(EGRESS, POST + b"01", 1), node="a", opened=(first.opened(1),))
+    second.batch(second.record(EGRESS, GET, 2), node="b", opened=(second.opened(2),))
+    first.batch(first.record(EGRESS, b"23", 1), node="a")
+    frames = third.batch(third.record(EGRESS, GET, 3), node="c", opened=(third.opened(3),))
+    assert sorted(state.nodes) == ["a", "c"]
+    assert [(f.connection, f.reason) for f in frames if isinstance(f, CloseFrame)] == [
+        (2, "node_silent")
+    ]
+    assert state.counters["nodes_forgotten"] == 1
+    assert shard.ledger(state).seen == sum(kernel.seen for kernel in (first, second, third))
+    again = Kernel(state)
+    again.epoch = 2
+    frames = again.batch(again.record(EGRESS, GET, 4), node="b", opened=(again.opened(4),))
+    assert "RequestHead" in names(frames)
+    assert sorted(state.nodes) == ["b", "c"]
+    kernels = (first, second, third, again)
+    assert shard.ledger(state).seen == sum(kernel.seen for kernel in kernels)
+
+
+def test_intervals_without_capture_are_told_up_to_a_limit_and_counted_beyond(kernel):
+    for epoch in range(2, 105):
+        kernel.epoch, kernel.counter, kernel.seen = epoch, 0, 0
+        kernel.tick()
+    assert len(shard.ledger(kernel.state).unknown) == 100
+    assert kernel.state.counters["unknown_intervals_untold"] == 3
+
+
+def test_bytes_of_a_batch_that_was_passed_over_are_gaps_of_that_reason(kernel):
+    kernel.batch(kernel.record(EGRESS, POST))
+    kernel.head(), kernel.record(EGRESS, b"0123")
+    shard.skip(kernel.state, f"plainwire.raw.0.{NODE}")
+    kernel.batch(kernel.record(EGRESS, b"456789"))
+    frames = kernel.tick() + kernel.tick(2.1)
+    assert gaps(frames) == [("request.body", 0, 4, "skipped")]
+    assert kernel.state.counters["messages_skipped"] == 1
+    assert kernel.state.counters["batches_lost_skipped"] == 1
+    assert_exact(kernel.state)

@@ -1,5 +1,6 @@
-"""Replicas that die between any two awaits, stand still, come and go: what they publish is what one
-undisturbed replica publishes of the same input, each id once, and the ledger is the same.
+"""Replicas that die between any two awaits, stand still, come and go, with folds that raise: what
+they publish is what one undisturbed replica publishes of the same input, each id once, and the
+ledger is the same.
 
 The stage, its leases and its snapshots are the real ones, on a bus in memory (fake_bus.py), with
 parse and collect as what is folded. Not here: losses of the bus itself.
@@ -17,7 +18,7 @@ from services import records
 from services.messages import RawHead
 from services.records import Record
 from tests.support import simulation
-from tests.support.simulation import KINDS, SHARDS, Simulation
+from tests.support.simulation import BUGS, KINDS, SHARDS, Simulation
 from tests.support.wire import EGRESS, INGRESS, Kernel
 
 GET = b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -74,6 +75,14 @@ class Replicas(RuleBasedStateMachine):
     def loss(self, shard: int, connection: int) -> None:
         self.kernels[shard].lose(EGRESS, 11, self.id_of(shard, connection))
         self.exchange(shard, connection, 3, True)
+
+    @rule(shard=st.integers(0, SHARDS - 1), connection=st.integers(1, CONNECTIONS), kind=kinds)
+    def bug(self, shard: int, connection: int, kind: str) -> None:
+        """A message on which parse, or collect, raises."""
+        kernel, connection = self.kernels[shard], self.id_of(shard, connection)
+        request = b"GET /%s HTTP/1.1\r\nHost: h\r\n\r\n" % BUGS[kind]
+        found = [kernel.record(EGRESS, request, connection)]
+        self.batch(shard, [*found, kernel.record(INGRESS, ANSWER, connection)])
 
     @rule(shard=st.integers(0, SHARDS - 1), connection=st.integers(1, CONNECTIONS))
     def lost_batch(self, shard: int, connection: int) -> None:
