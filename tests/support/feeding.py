@@ -169,6 +169,27 @@ async def witnesses(bus: Bus) -> list[Witness]:
     return found
 
 
+@dataclass
+class Following:
+    """Reads witnesses as they are stored: an old server keeps the last 4,000 of them only."""
+
+    bus: Bus
+    found: list[Witness] = field(default_factory=list)
+    last: int = 0
+
+    async def run(self) -> None:
+        async for message in self.bus.cursor(subjects.WITNESSES, "plainwire.store.witnesses.>"):
+            self.found.append(msgspec.json.decode(message.payload, type=Witness))
+            self.last = message.sequence
+
+    async def all(self, seconds: float = 40) -> list[Witness]:
+        info = await self.bus.js.stream_info(subjects.WITNESSES)
+        async with asyncio.timeout(seconds):
+            while self.last < info.state.last_seq:  # noqa: ASYNC110 - nobody tells of it
+                await asyncio.sleep(0.05)
+        return self.found
+
+
 def numbers(found: list[Witness]) -> Counter[int]:
     """How often each exchange was witnessed as complete."""
     return Counter(
