@@ -133,7 +133,10 @@ class TlsProcess(Struct, frozen=True, kw_only=True, omit_defaults=True):
     process: str
     target: str = ""  # FileIdentity.key() or empty
     library: str = ""
-    reason: str = ""  # why not covered: "no symbols in …", with the mend where there is one
+    reason: str = ""  # why not covered: "no symbols in …"
+    mend: str = ""
+    seen_on_wire: bool = False  # named because TLS of it was sighted
+    beside: str = ""  # other TLS code that is in it, where that was looked for
 
 
 class Allowance(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -158,12 +161,16 @@ class Targets(Struct, frozen=True, kw_only=True):
 # --- capture -> discovery: plainwire.sightings.<node> (JSON, not stored) --------------------------
 
 
-class Sighting(Struct, frozen=True, kw_only=True):
+class Sighting(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A process worth a look at once: it has mapped a file executable (which is also what an exec
-    does) that was not met before, or not for a while."""
+    does) that was not met before, or not for a while; or TLS goes over its sockets that no probed
+    call explains. Of the latter it is said who it was, because it may have ended."""
 
     pid: int
-    kind: Literal["mapped"] = "mapped"
+    kind: Literal["mapped", "tls_on_wire"] = "mapped"
+    start_boot_ns: int = 0
+    process: str = ""
+    executable: str = ""
 
 
 class Sightings(Struct, frozen=True, kw_only=True):
@@ -184,7 +191,12 @@ class CoverageEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: CoverageState
     library: str = ""
     file: str = ""
-    reason: str = ""
+    reason: str = ""  # what is missed, and why; or the rule that excludes it
+    mend: str = ""
+    seen_on_wire: bool = False  # in calls that no probe sees
+    evidence: str = ""  # what of it was seen there
+    since_ns: int = 0  # when it was seen there first
+    ended: bool = False  # meanwhile; it is kept for a minute
 
 
 class Coverage(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -87,6 +87,30 @@ class Sighted(Struct, frozen=True, tag=True):
     missed: int = 0
 
 
+class OnWire(Struct, frozen=True, kw_only=True):
+    """A process that is proven to speak TLS in calls that no probe sees: over TCP, or as QUIC.
+    `used`: of a probed library too, whose bytes it may carry to the socket by itself; `unused`:
+    application data went for a while, and none of a probed library's."""
+
+    pid: int
+    start_boot_ns: int
+    process: str
+    executable: str = ""
+    tcp: bool = False
+    quic: bool = False
+    used: bool = False
+    unused: bool = False
+
+
+class Overheard(Struct, frozen=True, tag=True):
+    """`evicted` and `unconfirmed` are all until now: processes that were forgotten for others, and
+    records on descriptors that were gone before anybody looked."""
+
+    found: tuple[OnWire, ...]
+    evicted: int = 0
+    unconfirmed: int = 0
+
+
 class Read(Struct, frozen=True, array_like=True):
     """Of one ring: records end at `next`, and what lies below it is to be freed."""
 
@@ -117,10 +141,11 @@ class Looked(Struct, frozen=True, tag=True):
     final: bool = False
     live: int = 0  # connections
     shed: dict[int, int] = {}  # living connections that are shed, by process
+    users: dict[int, tuple[str, str]] = {}  # by process: its name, and the library of one of them
 
 
 ToChild = Begin | Classify | Follow | Look | Stop
-ToParent = Attached | Looked | Sighted
+ToParent = Attached | Looked | Overheard | Sighted
 
 _encoder = msgspec.msgpack.Encoder()
 _to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)

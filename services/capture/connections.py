@@ -18,6 +18,7 @@ from services.messages import Closed, Direction, Final, Opened, Source, Tail
 
 # A long connection is named again before its first naming ages out of the stream (120 s).
 NAME_AGAIN_NS = 30 * 10**9
+MAX_USERS = 1024
 
 
 @dataclass(slots=True)
@@ -131,6 +132,12 @@ class Connections:
     def shed(self) -> dict[int, int]:
         """How many living connections are shed, by process."""
         return Counter(c.tgid for c in self._live.values() if c.shed)
+
+    def users(self) -> dict[int, tuple[str, str]]:
+        """Processes that have living connections: name and library, of one of them."""
+        owners = list(self._of_process.items())[:MAX_USERS]
+        sources = {tgid: self._live[next(iter(own))].opened.source for tgid, own in owners if own}
+        return {tgid: (source.process, source.tls) for tgid, source in sources.items()}
 
     def _forget(self, identity: int) -> None:
         connection = self._live.pop(identity, None)

@@ -27,13 +27,22 @@ from services.capture.syscalls import Map
 BPF_FOLDER = Path(__file__).parent / "bpf"
 NEWTASK, EXEC, EXIT = "task/task_newtask", "sched/sched_process_exec", "sched/sched_process_exit"
 TRACEPOINTS = {NEWTASK: "on_newtask", EXEC: "on_exec", EXIT: "on_exit"}
+# What crosses a socket: kernels without CONFIG_FTRACE_SYSCALLS have none of these.
+SENDING, RECEIVING = (
+    ("write", "sendto", "writev", "sendmsg"),
+    ("read", "recvfrom", "readv", "recvmsg"),
+)
+SYSCALLS = {
+    **{f"syscalls/sys_enter_{name}": f"on_{name}" for name in (*SENDING, *RECEIVING)},
+    **{f"syscalls/sys_exit_{name}": "on_received" for name in RECEIVING},
+}
 MAPS = (
     "shard_rings", "spare_rings", "shared", "marks", "control", "control_spare", "connections",
-    "tails", "names", "classes", "more",
+    "tails", "names", "classes", "more", "wire_events", "wire_quiet",
 )  # fmt: skip
-CALLS, CONTROL_PAGES, PIECES, NAMES, TAILS = 32768, 256, 24, 32768, 4096
+CALLS, CONTROL_PAGES, PIECES, NAMES, TAILS, WIRE_PAGES = 32768, 256, 24, 32768, 4096, 16
 MULTI_SINCE, COOKIE_SINCE, OLDEST = (6, 6), (5, 15), (5, 12)
-_MOST_DESCRIPTORS = 64
+_MOST_DESCRIPTORS = 250  # of one message; SCM_MAX_FD is 253
 _MOST_BYTES = 64 << 10
 
 
@@ -46,17 +55,17 @@ class Loaded(msgspec.Struct, frozen=True):
 
     programs: tuple[str, ...] = ()
     maps: tuple[str, ...] = ()
-    tracepoints: dict[str, int] = {}
+    tracepoints: tuple[tuple[str, int], ...] = ()
     problem: str = ""
 
 
 @dataclass(frozen=True)
 class Descriptors:
-    """`tracepoints` are the numbers of those that the programs follow processes by."""
+    """`tracepoints` are (program, tracepoint's number)."""
 
     programs: dict[str, int]
     maps: dict[str, int]
-    tracepoints: dict[str, int]
+    tracepoints: tuple[tuple[str, int], ...]
 
 
 def version() -> tuple[int, int]:
@@ -112,11 +121,19 @@ def _run_child(shape: Shape, channel: socket.socket, parent: int) -> None:
         os._exit(status)
 
 
+def program_of(tracepoint: str) -> str:
+    return TRACEPOINTS.get(tracepoint) or SYSCALLS[tracepoint]
+
+
+def is_tracepoint_s(program: str) -> bool:
+    return program in TRACEPOINTS.values() or program in SYSCALLS.values()
+
+
 def _load(shape: Shape) -> tuple[Loaded, list[int]]:
     if version() < OLDEST:
         raise KernelError(f"Linux {platform.release()} is too old: 5.12 is needed")
     try:
-        tracepoints = tracefs.read(tuple(TRACEPOINTS))
+        tracepoints = tracefs.read(tuple(TRACEPOINTS), tuple(SYSCALLS))
     except OSError as error:
         raise KernelError(f"tracefs: {error.strerror}; mount it at {tracefs.MOUNT}") from None
     module = _Module(_flags(shape, tracepoints))
@@ -125,7 +142,7 @@ def _load(shape: Shape) -> tuple[Loaded, list[int]]:
     more = Map(maps["more"], 4)
     for index, name in enumerate(("on_more_egress", "on_more_ingress")):
         more.put(struct.pack("<I", index), struct.pack("<I", programs[name]))
-    numbers = {TRACEPOINTS[name]: found.number for name, found in tracepoints.items()}
+    numbers = tuple((program_of(name), found.number) for name, found in tracepoints.items())
     return Loaded(tuple(programs), MAPS, numbers), [*programs.values(), *maps.values()]
 
 
@@ -142,7 +159,7 @@ class _Module:
         attach_type = syscalls.ATTACH_UPROBE_MULTI if version() >= MULTI_SINCE else 0
         programs = {}
         for name, code in self._functions():
-            tracepoint = name in TRACEPOINTS.values()
+            tracepoint = is_tracepoint_s(name)
             kind = syscalls.PROG_TRACEPOINT if tracepoint else syscalls.PROG_KPROBE
             try:
                 programs[name] = syscalls.load_program(
@@ -185,8 +202,17 @@ def _flags(shape: Shape, tracepoints: dict[str, tracefs.Tracepoint]) -> list[str
         "NEWTASK_PID": tracepoints[NEWTASK].fields["pid"],
         "NEWTASK_FLAGS": tracepoints[NEWTASK].fields["clone_flags"],
         "EXIT_GROUP_DEAD": tracepoints[EXIT].fields.get("group_dead", -1),
+        "WIRE_PAGES": WIRE_PAGES,
+        "SYSCALL_ARGUMENTS": _field(tracepoints, "syscalls/sys_enter_write", "fd"),
+        "SYSCALL_RESULT": _field(tracepoints, "syscalls/sys_exit_read", "ret"),
     }
     return [f"-I{BPF_FOLDER}", *(f"-D{name}={value}" for name, value in constants.items())]
+
+
+def _field(tracepoints: dict[str, tracefs.Tracepoint], name: str, field: str) -> int:
+    """16 where there is no such tracepoint: its program is then loaded, and attached to nothing."""
+    found = tracepoints.get(name)
+    return found.fields[field] if found else 16
 
 
 def _compile(flags: list[str]) -> tuple[ctypes.c_void_p, ctypes.CDLL]:

@@ -28,7 +28,7 @@ TAIL = PAGE // 8
 WAITING = 0
 SHARED_COUNTERS = (
     "calls_refused", "connections_refused", "control_refused", "tails_refused",
-    "connections_shed",
+    "connections_shed", "wire_refused",
 )  # fmt: skip
 CLASSES, WITHHELD = 16, 16
 TAKEN = WITHHELD + CLASSES
@@ -67,6 +67,10 @@ TAIL_VALUE = struct.Struct("<QQ10IQ")
 CALL_KEY = struct.Struct("<II")
 NAME_SIZE = 16
 NAME = struct.Struct("<16sQ")  # and its class
+
+# TLS on the wire: u32 tgid · u32 fd · u8 flags · u8 type · u8 minor version · u32 window · name
+WIRE_EVENT = struct.Struct("<IIBBBxI16s")
+WIRE_RECEIVED, WIRE_SOCKET, WIRE_HELLO, WIRE_QUIC, WIRE_USED = 1, 2, 4, 8, 16
 
 
 def ring_stride(size: int) -> int:

@@ -36,7 +36,10 @@ class Kernel:
         self.maps = descriptors.maps
         self.memory = Memory(shape, descriptors.maps)
         self.control_fds = [self.maps["control"], self.maps["control_spare"]]
-        self.control_rings = [_control_ring(fd) for fd in self.control_fds]
+        self.control_rings = [_control_ring(fd, kernel.CONTROL_PAGES) for fd in self.control_fds]
+        self.wire_fd = self.maps["wire_events"]
+        self.wire_ring = _control_ring(self.wire_fd, kernel.WIRE_PAGES)
+        self._wire_quiet = Map(self.maps["wire_quiet"], 4)
         self._connections = Map(self.maps["connections"], layout.CONNECTION.size)
         self._tails = Map(self.maps["tails"], layout.TAIL_VALUE.size)
         self._names = Map(self.maps["names"], layout.NAME.size)
@@ -44,7 +47,7 @@ class Kernel:
         self._class_of: dict[bytes, int] = {}
         self._events: list[int] = []
         try:
-            for program, number in descriptors.tracepoints.items():
+            for program, number in descriptors.tracepoints:
                 self._follow(number, self.programs[program])
         except OSError as error:
             raise KernelError(
@@ -92,6 +95,10 @@ class Kernel:
                 taken.append((int.from_bytes(key, "little"), shard, counts))
         return taken
 
+    def quieten(self, pid: int, until: int) -> None:
+        """What the process does on the wire is not told before that window of the kernel's."""
+        self._wire_quiet.put(struct.pack("<I", pid), struct.pack("<I", until))
+
     def close(self) -> None:
         for event in self._events:
             os.close(event)
@@ -102,9 +109,9 @@ def _packed(name: str) -> bytes:
     return name.encode(errors="replace")[: layout.NAME_SIZE - 1].ljust(layout.NAME_SIZE, b"\0")
 
 
-def _control_ring(fd: int) -> ControlRing:
+def _control_ring(fd: int, pages: int) -> ControlRing:
     """Page 0: the consumer's position, writable; page 1: the producer's; then the data, twice."""
-    size = kernel.CONTROL_PAGES * mmap.PAGESIZE
+    size = pages * mmap.PAGESIZE
     consumer = mmap.mmap(fd, mmap.PAGESIZE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
     producer = mmap.mmap(
         fd, mmap.PAGESIZE + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=mmap.PAGESIZE

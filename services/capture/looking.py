@@ -55,6 +55,7 @@ class Looker:
             spans={shard: tuple(found) for shard, found in spans.items()},
             live=len(self.connections),
             shed=self.connections.shed() if pulse is not None else {},
+            users=self.connections.users() if pulse is not None else {},
         )  # fmt: skip
 
     def _totals(self, *, everyone: bool) -> dict[int, ShardTotals]:

@@ -6,6 +6,7 @@ The loops. A look is told to the parent, which copies the records and frees the 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 
@@ -25,6 +26,7 @@ from services.capture.channel import (
 from services.capture.kernel import KernelError
 from services.capture.loaded import Kernel
 from services.capture.looking import Looker
+from services.capture.overhearing import Overhearing
 from services.capture.probes import Probes
 from services.capture.sighting import Sighter
 from services.messages import Target
@@ -45,6 +47,8 @@ class Prober:
         self._looker, self._canary = Looker(kernel, begin.node), Canary()
         self._probes = Probes(kernel)
         self._sighter = Sighter(kernel, begin.rings.default, tell)
+        own = frozenset((begin.parent, os.getpid()))
+        self._overhearing = Overhearing(kernel, own, tell)
         self._attached: dict[str, Target] = {}
         self._numbers: dict[str, int] = {}
         self._woken = asyncio.Event()
@@ -57,6 +61,7 @@ class Prober:
                 tasks.create_task(self._look_for_ever(), name="look"),
                 tasks.create_task(self._follow(), name="follow"),
                 tasks.create_task(self._sighter.run(), name="sight"),
+                tasks.create_task(self._overhearing.run(), name="overhear"),
             ]
             stopped = await self._obey(commands)
             for loop in loops:

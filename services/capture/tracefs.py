@@ -24,18 +24,18 @@ class Tracepoint:
     fields: dict[str, int] = field(default_factory=dict)  # name -> offset
 
 
-def read(names: tuple[str, ...]) -> dict[str, Tracepoint]:
-    """`names` are like `sched/sched_process_exit`. Raises OSError."""
+def read(names: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Tracepoint]:
+    """Names like `sched/sched_process_exit`; the optional may be absent. Raises OSError."""
     for root in _ROOTS:
         if (root / "events" / names[0] / "id").exists():
-            return _read(root, names)
+            return _read(root, names, optional)
     found: dict[str, Tracepoint] = {}
     problems: list[OSError] = []
 
     def look() -> None:
         try:
             syscalls.mount_privately("tracefs", MOUNT)
-            found.update(_read(Path(MOUNT), names))
+            found.update(_read(Path(MOUNT), names, optional))
         except OSError as error:
             problems.append(error)
 
@@ -47,8 +47,10 @@ def read(names: tuple[str, ...]) -> dict[str, Tracepoint]:
     return found
 
 
-def _read(root: Path, names: tuple[str, ...]) -> dict[str, Tracepoint]:
-    return {name: parse((root / "events" / name / "format").read_text()) for name in names}
+def _read(root: Path, names: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, Tracepoint]:
+    events = root / "events"
+    there = (*names, *(name for name in optional if (events / name / "format").exists()))
+    return {name: parse((events / name / "format").read_text()) for name in there}
 
 
 def parse(text: str) -> Tracepoint:

@@ -29,7 +29,7 @@ class Scan:
     def _process(self, pid: int) -> Seen | None:
         reaches = [*self._executable(pid), *self._mapped(pid)]
         status = procfs.stat(pid) if reaches else None
-        if status is None or pid == os.getpid() or is_own(procfs.arguments(pid)):
+        if status is None or pid == os.getpid() or procfs.is_own(procfs.arguments(pid)):
             return None
         return Seen(
             pid=pid,
@@ -52,13 +52,6 @@ class Scan:
         if finding is not None and finding.family is not None:
             path = reaching.executable_of(pid)
             yield Reach(finding=finding, path=path, name=procfs.link(procfs.executable(pid)))
-
-
-def is_own(arguments: tuple[str, ...]) -> bool:
-    """Whether a command line is Plainwire's: its script, or `python -m services…`."""
-    script = any(os.path.basename(word) == "plainwire" for word in arguments[:2])
-    module = "".join(arguments[2:3]) if arguments[1:2] == ("-m",) else ""
-    return script or module.startswith("services.")
 
 
 def standing(files: Files, paths: Iterable[str]) -> list[Reach]:

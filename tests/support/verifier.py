@@ -22,13 +22,13 @@ _SHAPE = Shape(2, 1 << 16, 1 << 18, 64, 1, Verdict.INCLUDE)
 
 def depths() -> dict[str, int]:
     syscalls.mount_privately("tracefs", str(tracefs.MOUNT))
-    tracepoints = tracefs.read(tuple(kernel.TRACEPOINTS))
+    tracepoints = tracefs.read(tuple(kernel.TRACEPOINTS), tuple(kernel.SYSCALLS))
     module = kernel._Module(kernel._flags(_SHAPE, tracepoints))
     return {name: _depth(name, code) for name, code in module._functions()}
 
 
 def _depth(name: str, code: bytes) -> int:
-    tracepoint = name in kernel.TRACEPOINTS.values()
+    tracepoint = kernel.is_tracepoint_s(name)
     uprobe = syscalls.ATTACH_UPROBE_MULTI if kernel.version() >= kernel.MULTI_SINCE else 0
     program, licence = ctypes.create_string_buffer(code, len(code)), ctypes.c_char_p(b"GPL")
     log = ctypes.create_string_buffer(1 << 20)

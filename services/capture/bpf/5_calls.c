@@ -341,6 +341,7 @@ static __always_inline int born(u64 ssl, int anew) {
     u8 *mark = mark_of(tgid);
     if (!ssl || !mark || !included(*mark))
         return 0;
+    uses_tls(tgid);
     struct connection_key key = {ssl, tgid, 0};
     u64 birth = generation_of(*mark);
     u64 *before = births.lookup(&key);

@@ -22,6 +22,7 @@ int on_newtask(void *ctx) {
 
 /* What the process had open is gone: its next life is another generation. */
 static __always_inline void end_life(u32 tgid, u8 kept) {
+    forget_wire(tgid);
     u8 *mark = mark_of(tgid);
     if (!mark)
         return;

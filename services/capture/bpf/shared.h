@@ -48,7 +48,8 @@ struct shared {
     __u64 control_refused;
     __u64 tails_refused;
     __u64 connections_shed;
-    __u64 reserved[10];
+    __u64 wire_refused;
+    __u64 reserved[9];
     /* By class of workloads, of WHOLE: connections whose hash is that near its end are shed. */
     __u64 withheld[CLASSES];
     __u64 taken[CLASSES]; /* bytes that were submitted; those of the first class are not counted */
@@ -122,6 +123,22 @@ struct tail {
     __u64 offset[2];
     __u32 lost[2][LOST_REASONS];
     __u64 shard;
+};
+
+/* What is told of what was seen: that it came in; that the call is for sockets only; that it is proof
+ * by itself; that it is QUIC; that its process uses a probed library. */
+enum { WIRE_RECEIVED = 1, WIRE_SOCKET = 2, WIRE_HELLO = 4, WIRE_QUIC = 8, WIRE_USED = 16 };
+
+/* TLS on the wire. */
+struct wire_event {
+    __u32 tgid;
+    __u32 fd;
+    __u8 flags;
+    __u8 type;
+    __u8 minor;
+    __u8 unused;
+    __u32 window;
+    char process[16];
 };
 
 #endif

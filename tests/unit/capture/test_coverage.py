@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from services.capture import coverage
+from services.capture.channel import OnWire
+from services.capture.onwire import Fact
 from services.messages import CoverageEntry, FileIdentity, Target, Targets, TlsProcess
 
 TARGET = Target(
@@ -10,51 +14,112 @@ TARGET = Target(
     family="openssl", library="openssl 3", sites=(),
 )  # fmt: skip
 KEY = TARGET.identity.key()
+ON_WIRE = OnWire(pid=7, start_boot_ns=1, process="app", tcp=True)
 
 
-def entry(
-    process: TlsProcess, *, attached: bool = True, failed: str = "", included: bool = True
-) -> CoverageEntry:
-    targets = Targets(node="n", time_ns=1, targets=(TARGET,), processes=(process,))
-    told = coverage.describe(
-        targets,
+def known(*processes: TlsProcess, attached: bool = True, failed: str = "") -> coverage.Known:
+    return coverage.Known(
+        Targets(node="n", time_ns=1, targets=(TARGET,), processes=processes),
         {KEY: TARGET} if attached else {},
         {KEY: failed} if failed else {},
-        lambda pid: included,
-        (5, 6),
+        lambda pid: "",
     )
+
+
+def fact(rule: str = "", ended_ns: int = 0, **told: bool) -> dict[int, Fact]:
+    return {7: Fact(msgspec.structs.replace(ON_WIRE, **told), 4, rule, ended_ns)}
+
+
+def entry(what: coverage.Known) -> CoverageEntry:
+    told = coverage.describe(what, 5, 6)
     assert (told.node, told.time_ns, told.epoch) == ("n", 5, 6)
     (found,) = told.processes
     return found
 
 
-def process(*, target: str = KEY, reason: str = "") -> TlsProcess:
-    return TlsProcess(pid=7, start_boot_ns=1, process="app", target=target, reason=reason)
+def seen(what: coverage.Known, facts: dict[int, Fact]) -> CoverageEntry:
+    return entry(_replaced(what, facts=facts))
+
+
+def _replaced(what: coverage.Known, **changes: object) -> coverage.Known:
+    return coverage.Known(**{**what.__dict__, **changes})
+
+
+def process(*, target: str = KEY, **more: str) -> TlsProcess:
+    return TlsProcess(pid=7, start_boot_ns=1, process="app", target=target, **more)
 
 
 def test_a_process_whose_target_is_attached_is_captured() -> None:
-    found = entry(process())
+    found = entry(known(process()))
     assert (found.state, found.file, found.reason) == ("captured", "/lib/libssl", "")
 
 
-def test_a_process_that_the_filter_leaves_out_is_excluded() -> None:
-    assert entry(process(), included=False).state == "excluded"
+def test_a_process_that_the_filter_leaves_out_is_excluded_by_a_rule() -> None:
+    found = entry(_replaced(known(process()), rule=lambda pid: f"rule for {pid}"))
+    assert (found.state, found.reason) == ("excluded", "rule for 7")
 
 
 def test_a_target_that_could_not_be_attached_says_why() -> None:
-    found = entry(process(), attached=False, failed="no such file")
+    found = entry(known(process(), attached=False, failed="no such file"))
     assert (found.state, found.reason) == ("not_captured", "no such file")
 
 
-def test_a_process_without_target_has_discovery_s_reason() -> None:
-    found = entry(process(target="", reason="no symbols"))
-    assert (found.state, found.reason) == ("not_captured", "no symbols")
+def test_a_process_without_target_has_discovery_s_reason_and_mend() -> None:
+    found = entry(known(process(target="", reason="no symbols", mend="keep them")))
+    assert (found.state, found.reason, found.mend) == ("not_captured", "no symbols", "keep them")
 
 
 def test_a_process_some_of_whose_connections_are_shed_is_partly_captured() -> None:
-    targets = Targets(node="n", time_ns=1, targets=(TARGET,), processes=(process(),))
-    told = coverage.describe(targets, {KEY: TARGET}, {}, lambda pid: True, (5, 6))
+    told = coverage.describe(known(process()), 5, 6)
     (found,) = coverage.with_shed(told, {7: 3, 8: 1}).processes
     assert (found.state, found.file) == ("partly", "/lib/libssl")
     assert found.reason == "3 of its connections are shed, to stay within the budget"
     assert coverage.with_shed(told, {8: 1}) == told
+
+
+def test_whoever_is_seen_on_the_wire_is_named_before_discovery_knows() -> None:
+    found = seen(known(), fact())
+    assert (found.state, found.reason) == ("not_captured", coverage.UNNAMED)
+    assert (found.evidence, found.since_ns) == ("TLS records on TCP", 4)
+
+
+def test_records_past_the_probes_are_no_proof_against_a_library_that_is_used() -> None:
+    for facts in (fact(used=True), fact()):
+        found = seen(known(process()), facts)
+        assert (found.state, found.reason, found.seen_on_wire) == ("captured", "", True)
+
+
+def test_a_library_that_is_never_used_while_records_go_is_not_what_speaks() -> None:
+    found = seen(known(process(library="openssl 3", beside="BoringSSL in x.so")), fact(unused=True))
+    assert found.state == "partly"
+    assert found.reason == "what it sends isn't by openssl 3: BoringSSL in x.so"
+
+
+def test_quic_is_missed_also_where_all_else_is_captured() -> None:
+    found = seen(known(process()), fact(tcp=False, quic=True))
+    assert (found.state, found.reason) == ("partly", coverage.QUIC)
+    assert found.evidence == "a QUIC handshake on UDP"
+    alone = seen(known(), fact(tcp=False, quic=True))
+    assert (alone.state, alone.reason, alone.mend) == (
+        "not_captured",
+        coverage.QUIC,
+        coverage.MEND_QUIC,
+    )
+
+
+def test_who_was_excluded_while_it_lived_stays_so_after_its_end() -> None:
+    found = seen(known(), fact(rule="left out", ended_ns=9))
+    assert (found.state, found.reason, found.ended) == ("excluded", "left out", True)
+
+
+def test_a_fact_of_a_former_process_says_nothing_of_its_pid_s_next() -> None:
+    later = msgspec.structs.replace(process(target="", reason="why"), start_boot_ns=10**9)
+    found = seen(known(later), fact(used=True))
+    assert (found.state, found.reason, found.seen_on_wire) == ("not_captured", "why", False)
+
+
+def test_a_process_that_discovery_can_t_read_is_captured_by_its_connections() -> None:
+    users = {7: ("app", "openssl 3")}
+    found = entry(_replaced(known(), users=users))
+    assert (found.state, found.process, found.library) == ("captured", "app", "openssl 3")
+    assert entry(_replaced(known(process(target="", reason="x")), users=users)).state == "captured"

@@ -29,7 +29,7 @@ int main(void) {
     AT(ring, lost) AT(ring, tail)
     SIZE(shared) AT(shared, waiting) AT(shared, calls_refused)
     AT(shared, connections_refused) AT(shared, control_refused) AT(shared, tails_refused)
-    AT(shared, connections_shed) AT(shared, withheld) AT(shared, taken)
+    AT(shared, connections_shed) AT(shared, wire_refused) AT(shared, withheld) AT(shared, taken)
     SIZE(control) AT(control, kind) AT(control, detail) AT(control, shard) AT(control, tgid)
     AT(control, connection) AT(control, boot_ns) AT(control, ssl) AT(control, target)
     AT(control, process) AT(control, offset) AT(control, lost)
@@ -37,6 +37,8 @@ int main(void) {
     SIZE(connection_key) SIZE(connection) AT(connection, offset) AT(connection, lost)
     AT(connection, shard) AT(connection, references) AT(connection, target)
     SIZE(tail) AT(tail, shard)
+    SIZE(wire_event) AT(wire_event, flags) AT(wire_event, window) AT(wire_event, process)
+    IS(WIRE_RECEIVED) IS(WIRE_SOCKET) IS(WIRE_HELLO) IS(WIRE_QUIC) IS(WIRE_USED)
     IS(PIECE) IS(FLAG_DISCARDED) IS(FLAG_CANARY) IS(WHOLE) IS(CLASSES) IS(VERDICT_MASK)
     IS(VERDICT_INCLUDE) IS(VERDICT_EXCLUDE) IS(VERDICT_CANARY) IS(CLOSED_SHED)
     IS(OPENED_MID_CONNECTION) IS(OPENED_SHED)
@@ -111,6 +113,16 @@ def test_control_events_and_entries_have_their_sizes(c: dict[str, int]) -> None:
     assert c["connection.offset"] == 16
     assert c["connection.lost"] == 32
     assert c["tail"] == layout.TAIL_VALUE.size
+
+
+def test_what_is_told_of_the_wire_is_the_same_in_c_and_python(c: dict[str, int]) -> None:
+    assert c["wire_event"] == layout.WIRE_EVENT.size
+    packed = layout.WIRE_EVENT.pack(1, 2, 3, 4, 5, 6, b"seven")
+    assert packed[c["wire_event.flags"]] == 3
+    assert packed[c["wire_event.window"]] == 6
+    assert packed[c["wire_event.process"] :].startswith(b"seven")
+    for name in ("RECEIVED", "SOCKET", "HELLO", "QUIC", "USED"):
+        assert c[f"WIRE_{name}"] == getattr(layout, f"WIRE_{name}")
 
 
 def test_the_constants_agree(c: dict[str, int]) -> None:

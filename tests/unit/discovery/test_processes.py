@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.discovery.processes import is_own
+from services.procfs import is_own
 
 
 @pytest.mark.parametrize(

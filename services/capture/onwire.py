@@ -1,0 +1,72 @@
+"""What the parent keeps of processes that were seen to speak TLS on the wire. Pure.
+
+Those that ended are kept for a while: who asks what was missed may come when all is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from services.capture.channel import OnWire
+from services.messages import Sighting, TlsProcess
+
+MAX_FACTS = 4096
+KEPT_NS = 60_000_000_000
+TICK_NS = 10_000_000  # what /proc says of a start is that exact
+
+
+@dataclass(slots=True)
+class Fact:
+    told: OnWire
+    since_ns: int
+    rule: str  # by which it is excluded, as long as it lived
+    ended_ns: int = 0
+
+
+class Facts:
+    def __init__(self) -> None:
+        self.by_pid: dict[int, Fact] = {}
+        self.evicted = 0
+
+    def hear(self, found: Iterable[OnWire], rule: Callable[[int], str], now_ns: int) -> None:
+        for told in found:
+            known = self.by_pid.pop(told.pid, None)
+            same = known is not None and known.told.start_boot_ns == told.start_boot_ns
+            since = known.since_ns if known and same else now_ns
+            self.by_pid[told.pid] = Fact(told, since, rule(told.pid))
+        while len(self.by_pid) > MAX_FACTS:
+            del self.by_pid[next(iter(self.by_pid))]
+            self.evicted += 1
+
+    def check(self, is_alive: Callable[[int, int], bool], now_ns: int) -> None:
+        """`is_alive` is asked of a process by pid and start."""
+        for pid, fact in list(self.by_pid.items()):
+            if fact.ended_ns:
+                if now_ns - fact.ended_ns > KEPT_NS:
+                    del self.by_pid[pid]
+            elif not is_alive(pid, fact.told.start_boot_ns):
+                fact.ended_ns = now_ns
+
+    def unnamed(self, named: Iterable[TlsProcess]) -> tuple[Sighting, ...]:
+        """Sightings of those that discovery has not named yet."""
+        known = {process.pid: process for process in named if process.seen_on_wire}
+        return tuple(
+            sighting(fact.told)
+            for pid, fact in self.by_pid.items()
+            if pid not in known or not is_same(known[pid], fact)
+        )
+
+
+def sighting(told: OnWire) -> Sighting:
+    return Sighting(
+        pid=told.pid,
+        kind="tls_on_wire",
+        start_boot_ns=told.start_boot_ns,
+        process=told.process,
+        executable=told.executable,
+    )
+
+
+def is_same(process: TlsProcess, fact: Fact) -> bool:
+    return abs(process.start_boot_ns - fact.told.start_boot_ns) <= TICK_NS

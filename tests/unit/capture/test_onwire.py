@@ -1,0 +1,52 @@
+"""What is kept of processes that were seen on the wire, and for how long."""
+
+from __future__ import annotations
+
+import msgspec
+
+from services.capture import onwire
+from services.capture.channel import OnWire
+from services.capture.onwire import KEPT_NS, Facts
+from services.messages import TlsProcess
+
+APP = OnWire(pid=7, start_boot_ns=5, process="app", executable="/bin/app", tcp=True)
+
+
+def heard(*found: OnWire) -> Facts:
+    facts = Facts()
+    facts.hear(found, lambda pid: "", 100)
+    return facts
+
+
+def test_the_first_sight_stays_the_first_while_more_is_learnt() -> None:
+    facts = heard(APP)
+    facts.hear([msgspec.structs.replace(APP, quic=True)], lambda pid: "", 200)
+    assert (facts.by_pid[7].since_ns, facts.by_pid[7].told.quic) == (100, True)
+    facts.hear([msgspec.structs.replace(APP, start_boot_ns=6)], lambda pid: "", 300)
+    assert facts.by_pid[7].since_ns == 300
+
+
+def test_a_process_that_ended_is_kept_for_a_minute() -> None:
+    facts = heard(APP)
+    facts.check(lambda pid, start: True, 200)
+    assert not facts.by_pid[7].ended_ns
+    facts.check(lambda pid, start: False, 300)
+    assert facts.by_pid[7].ended_ns == 300
+    facts.check(lambda pid, start: False, 301 + KEPT_NS)
+    assert not facts.by_pid
+
+
+def test_discovery_is_told_again_until_it_names_the_process() -> None:
+    facts = heard(APP)
+    (told,) = facts.unnamed(())
+    assert (told.pid, told.kind, told.executable) == (7, "tls_on_wire", "/bin/app")
+    named = TlsProcess(pid=7, start_boot_ns=5, process="app", seen_on_wire=True)
+    assert facts.unnamed([named]) == ()
+    assert len(facts.unnamed([msgspec.structs.replace(named, seen_on_wire=False)])) == 1
+    assert len(facts.unnamed([msgspec.structs.replace(named, start_boot_ns=10**9)])) == 1
+
+
+def test_facts_are_bounded_and_those_forgotten_counted() -> None:
+    many = (msgspec.structs.replace(APP, pid=pid) for pid in range(onwire.MAX_FACTS + 2))
+    facts = heard(*many)
+    assert (len(facts.by_pid), facts.evicted) == (onwire.MAX_FACTS, 2)
