@@ -14,9 +14,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
+from tests.support import go_programs
 from tests.support import proxy as proxies
 from tests.support.recording import Exchange, Recording, keep, recording, replay, story
 from tests.support.workload import ROOT
@@ -88,8 +90,7 @@ async def test_node_and_nginx(tmp_path):
 
 
 async def test_go_and_nginx(tmp_path):
-    program = tmp_path / "client"
-    await run("go", "build", "-C", APPS / "go_client", "-o", program, ".")
+    program = go_programs.build(APPS / "go_client")
     with proxies.proxy(tmp_path) as server:
         async with recording(tmp_path) as recorded:
             out = await run(program, server.url)
@@ -101,13 +102,53 @@ async def test_go_and_nginx(tmp_path):
 
 
 @contextmanager
-def listening(command: list[str | Path], port: int) -> Iterator[None]:
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+def listening(
+    command: list[str | Path], port: int, out: int | IO[bytes] = subprocess.DEVNULL
+) -> Iterator[None]:
+    with subprocess.Popen(command, stdout=out) as process:
         try:
             proxies.wait_for(port)
             yield
         finally:
             process.terminate()
+
+
+ASKED = ["/a?b=1", "/none", "/missing", "/hints", "/trailers", "/events", "/large"]
+VERSIONS = ["--http1.1", "--http2"]
+
+
+async def test_curl_and_servers_whose_tls_is_their_own(tmp_path):
+    """Recorded at curl's end; the servers log what they answered, curl what it got."""
+    programs = {"node": ["node", APPS / "node_server.js"],
+                "go": [go_programs.build(APPS / "go_server")]}  # fmt: skip
+    answers, got = tmp_path / "answers", []
+    with proxies.proxy(tmp_path) as server:
+        async with recording(tmp_path) as recorded:
+            for program in programs.values():
+                port = proxies.free_port()
+                command = [*program, server.certificate, server.key, str(port)]
+                with answers.open("ab") as log, listening(command, port, log):
+                    for version in VERSIONS:
+                        got += await _ask(f"https://127.0.0.1:{port}", version)
+    told = sorted(tuple(json.loads(line)) for line in answers.read_text().splitlines())
+    of_curl = recorded().of("curl")
+    found = rows(checked(of_curl))
+    assert found == told
+    assert sorted(f"{status} {size}" for *_, status, size in found) == sorted(got)
+    names = [f"curl-{name}{v.replace('--', '-')}" for name in programs for v in VERSIONS]
+    first = {number: place for place, number in enumerate(dict.fromkeys(p[0] for p in of_curl[0]))}
+    for place, name in enumerate(names):
+        mine = [p for p in of_curl.pieces if first[p[0]] // 3 == place]
+        keep(name, Recording(mine, {}))
+
+
+async def _ask(url: str, version: str) -> list[str]:
+    """Over three connections; status and size of each answer."""
+    asking = ["curl", "-sk", version, "-w", r"%{response_code} %{size_download}\n"]
+    got = await run(*asking, *[a for path in ASKED for a in ("-o", "/dev/null", url + path)])
+    got += await run(*asking, "-I", "-o", "/dev/null", f"{url}/head")
+    got += await run(*asking, "-d", "a=1", "-o", "/dev/null", f"{url}/post")
+    return got.splitlines()
 
 
 async def test_h2load_and_nghttpd(tmp_path):
@@ -118,28 +159,32 @@ async def test_h2load_and_nghttpd(tmp_path):
         with listening(command, port):
             async with recording(tmp_path) as recorded:
                 url = f"https://127.0.0.1:{port}/file"
-                out = await run("h2load", "-n200", "-c4", "-m10", url)
-    assert "200 succeeded" in out
+                out = await run("h2load", "-n60", "-c3", "-m10", url)
+    assert "60 succeeded" in out
     told = int(re.findall(r"\((\d+)\) data", out)[0])
     for process in ("h2load", "nghttpd"):
         exchanges = checked(recorded().of(process))
-        assert len(exchanges) == 200, process
+        assert len(exchanges) == 60, process
         assert {(e.method, e.path, e.status) for e in exchanges} == {("GET", "/file", 200)}
-        assert sum(e.received or 0 for e in exchanges) == told == 200 * 5600
+        assert sum(e.received or 0 for e in exchanges) == told == 60 * 5600
+    served = recorded().of("nghttpd")
+    keep("h2load-nghttpd", served.connection(min(p[0] for p in served.pieces)))
 
 
-async def test_websockets_of_python(tmp_path):
+@pytest.mark.parametrize("largest", [5_000_000, 20_000])
+async def test_websockets_of_python(tmp_path, largest):
     """The library on both ends: compressed, large, in fragments, closed with a code."""
     with proxies.proxy(tmp_path) as server:
         async with recording(tmp_path) as recorded:
             out = await run(
-                sys.executable, APPS / "websocket_pair.py", server.certificate, server.key
-            )
+                sys.executable, APPS / "websocket_pair.py", server.certificate, server.key,
+                str(largest),
+            )  # fmt: skip
     told = [tuple(json.loads(line)) for line in out.splitlines()]
     found = recorded()
     assert len(found.processes) == 2
     for number in found.processes:
-        mine = Recording([p for p in found.pieces if p[0] == number], {})
+        mine = found.connection(number)
         whole = story(replay(mine))
         source = random.Random(2)
         assert story(replay(mine, lambda s=source: s.randint(1, 4000))) == whole
@@ -147,6 +192,8 @@ async def test_websockets_of_python(tmp_path):
         assert sorted(said) == sorted(told)
         assert [e.status for e in whole.exchanges] == [None]
         assert len([s for s in whole.said if s.kind == "close"]) == 2
+    if largest < 100_000:
+        keep("websockets-python", found.connection(1))
 
 
 @pytest.mark.parametrize("http2", [False, True])
@@ -164,44 +211,28 @@ async def test_hypercorn_and_httpx(tmp_path, http2):
         assert exchanges
     everything = rows(checked(found))
     assert everything == sorted(told * 2)
+    keep(f"httpx-hypercorn-http{2 if http2 else 1.1}", found.connection(1))
 
 
-GRPC = APPS / "grpc_peer"
-
-
-def _has_grpc() -> bool:
-    """Whether Go can build it here without a network."""
-    modules = subprocess.run(
-        ["go", "env", "GOMODCACHE"], capture_output=True, text=True, check=True
-    )
-    version = (GRPC / "go.mod").read_text().split("google.golang.org/grpc ")[1].split()[0]
-    return (Path(modules.stdout.strip()) / f"google.golang.org/grpc@{version}").exists()
-
-
-if _has_grpc():  # the recording of it is in the corpus for everybody
-
-    async def test_grpc_of_go_through_nginx(tmp_path):
-        """Both ends have Go's TLS: what is recorded is nginx's, to the client and to the server."""
-        program = tmp_path / "peer"
-        await run("go", "build", "-C", GRPC, "-o", program, ".")
-        backend = proxies.free_port()
-        more = f"location /shop.Cart/ {{ grpc_pass grpcs://127.0.0.1:{backend}; }}"
-        with proxies.proxy(tmp_path, more) as server:
-            arguments = ["serve", server.certificate, server.key, str(backend)]
-            with listening([program, *arguments], backend):
-                async with recording(tmp_path) as recorded:
-                    out = await run(program, "call", f"127.0.0.1:{server.port}")
-        told = [json.loads(line) for line in out.splitlines()]
-        found = recorded()
-        downstream = {p[0] for p in found.pieces if p[0] == 1}
-        for side in (downstream, {p[0] for p in found.pieces} - downstream):
-            mine = Recording([p for p in found.pieces if p[0] in side], {})
-            checked(mine)
-            whole = story(replay(mine))
-            assert sorted(e.path for e in whole.exchanges) == sorted(row[0] for row in told)
-            counts = [
-                sum(1 for at, _ in whole.messages if at == s) for s in ("request", "response")
-            ]
-            assert counts == [sum(row[1] for row in told), sum(row[2] for row in told)]
-            assert sorted(map(int, whole.statuses)) == sorted(row[3] for row in told)
-        keep("grpc-go-nginx", Recording([p for p in found.pieces if p[0] == 1], {}))
+async def test_grpc_of_go_through_nginx(tmp_path):
+    """Both ends have Go's TLS: what is recorded is nginx's, to the client and to the server."""
+    program = go_programs.build(APPS / "grpc_peer")
+    backend = proxies.free_port()
+    more = f"location /shop.Cart/ {{ grpc_pass grpcs://127.0.0.1:{backend}; }}"
+    with proxies.proxy(tmp_path, more) as server:
+        arguments = ["serve", server.certificate, server.key, str(backend)]
+        with listening([program, *arguments], backend):
+            async with recording(tmp_path) as recorded:
+                out = await run(program, "call", f"127.0.0.1:{server.port}")
+    told = [json.loads(line) for line in out.splitlines()]
+    found = recorded()
+    downstream = {p[0] for p in found.pieces if p[0] == 1}
+    for side in (downstream, {p[0] for p in found.pieces} - downstream):
+        mine = Recording([p for p in found.pieces if p[0] in side], {})
+        checked(mine)
+        whole = story(replay(mine))
+        assert sorted(e.path for e in whole.exchanges) == sorted(row[0] for row in told)
+        counts = [sum(1 for at, _ in whole.messages if at == s) for s in ("request", "response")]
+        assert counts == [sum(row[1] for row in told), sum(row[2] for row in told)]
+        assert sorted(map(int, whole.statuses)) == sorted(row[3] for row in told)
+    keep("grpc-go-nginx", found.connection(1))

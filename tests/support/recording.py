@@ -43,6 +43,9 @@ class Recording(NamedTuple):
         mine = {number for number, name in self.processes.items() if name == process}
         return Recording([p for p in self.pieces if p[0] in mine], self.processes)
 
+    def connection(self, number: int) -> Recording:
+        return Recording([p for p in self.pieces if p[0] == number], self.processes)
+
 
 class Exchange(NamedTuple):
     protocol: str

@@ -44,7 +44,9 @@ async def main(certificate: str, key: str, version: str) -> None:
                 break
             except OSError:
                 await asyncio.sleep(0.05)
-        for method, path, body in [("GET", "/events", b""), ("POST", "/post", b"y" * 70_000)] * 3:
+        asked = [("GET", "/events", b"")]
+        asked += [("POST", "/post", b"y" * size) for size in (70_000, 500, 9_000)]
+        for method, path, body in asked:
             answer = await client.request(method, f"https://127.0.0.1:{port}{path}", content=body)
             protocol = answer.http_version.lower().replace("http/2", "http/2.0")
             protocol = protocol.replace("http/2.0.0", "http/2.0")

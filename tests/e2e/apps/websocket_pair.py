@@ -25,12 +25,15 @@ async def answer(connection: websockets.asyncio.server.ServerConnection) -> None
         await connection.send(tell("server", b"x" * 17))
 
 
-async def main(certificate: str, key: str) -> None:
+async def main(certificate: str, key: str, largest: str) -> None:
     server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_side.load_cert_chain(certificate, key)
     client_side = ssl.create_default_context(cafile=certificate)
     noise = random.Random(3)
-    texts = [" ".join(noise.choices(["apple", "pear", "plum"], k=k)) for k in (1, 30, 30, 50_000)]
+    texts = [
+        " ".join(noise.choices(["apple", "pear", "plum"], k=k))
+        for k in (1, 30, 30, int(largest) // 100)
+    ]
     async with websockets.asyncio.server.serve(
         answer, "127.0.0.1", 0, ssl=server_side, max_size=None, ping_interval=None
     ) as server:
@@ -38,7 +41,11 @@ async def main(certificate: str, key: str) -> None:
         async with websockets.asyncio.client.connect(
             f"wss://127.0.0.1:{port}/chat", ssl=client_side, max_size=None, ping_interval=None
         ) as client:
-            for message in [*texts, noise.randbytes(5_000_000), noise.randbytes(70_000)]:
+            for message in [
+                *texts,
+                noise.randbytes(int(largest)),
+                noise.randbytes(min(int(largest), 70_000)),
+            ]:
                 await client.send(tell("client", message))
                 await client.recv()
                 await client.recv()
