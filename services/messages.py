@@ -69,9 +69,9 @@ class Losses(Struct, frozen=True, array_like=True):
 Operation = Literal["read", "write", "new", "clear", "free", "share"]
 Abi = Literal[
     "returns_length", "length_pointer", "length_pointer_fifth", "sent_by_kernel", "no_buffer",
-    "counted_before", "object", "object_pointer",
+    "counted_before", "object", "object_pointer", "go",
 ]  # fmt: skip
-TlsFamily = Literal["openssl", "gnutls"]
+TlsFamily = Literal["openssl", "gnutls", "go"]
 
 
 class Site(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -86,6 +86,8 @@ class Site(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `counted_before` one of bytes that calls before it handed over (gnutls_record_uncork). `object`
     is a call whose only interest is its TLS object, the first argument of its entry or its result;
     with `object_pointer` it is behind the first argument, at the exit.
+    `go` is a method of Go's crypto/tls.Conn, in Go's own registers: `new` a server's handshake,
+    `clear` a client's first, a closure.
     """
 
     operation: Operation
@@ -120,7 +122,7 @@ class Target(Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str  # opens the file from the host: /proc/<pid>/root/... or a host path
     name: str  # what a user calls it: /usr/lib/x86_64-linux-gnu/libssl.so.3
     family: TlsFamily
-    library: str  # "openssl 3.0.19"
+    library: str  # "openssl 3.0.19", "go crypto/tls go1.26.8"
     sites: tuple[Site, ...]
     omitted: tuple[tuple[str, str], ...] = ()  # (function, why no site of it is safe)
 

@@ -40,7 +40,9 @@ MAPS = (
     "shard_rings", "spare_rings", "shared", "marks", "control", "control_spare", "connections",
     "tails", "names", "classes", "more", "wire_events", "wire_quiet",
 )  # fmt: skip
-CALLS, CONTROL_PAGES, PIECES, NAMES, TAILS, WIRE_PAGES = 32768, 256, 24, 32768, 4096, 16
+MORE = ("on_more_egress", "on_more_ingress", "on_more_go_egress", "on_more_go_ingress")
+CALLS, GO_CALLS, CONTROL_PAGES, PIECES = 32768, 32768, 256, 24
+NAMES, TAILS, WIRE_PAGES = 32768, 4096, 16
 MULTI_SINCE, COOKIE_SINCE, OLDEST = (6, 6), (5, 15), (5, 12)
 _MOST_DESCRIPTORS = 250  # of one message; SCM_MAX_FD is 253
 _MOST_BYTES = 64 << 10
@@ -140,7 +142,7 @@ def _load(shape: Shape) -> tuple[Loaded, list[int]]:
     programs = module.load_programs()
     maps = {name: module.table(name) for name in MAPS}
     more = Map(maps["more"], 4)
-    for index, name in enumerate(("on_more_egress", "on_more_ingress")):
+    for index, name in enumerate(MORE):
         more.put(struct.pack("<I", index), struct.pack("<I", programs[name]))
     numbers = tuple((program_of(name), found.number) for name, found in tracepoints.items())
     return Loaded(tuple(programs), MAPS, numbers), [*programs.values(), *maps.values()]
@@ -194,6 +196,7 @@ def _flags(shape: Shape, tracepoints: dict[str, tracefs.Tracepoint]) -> list[str
         "NAMES": NAMES,
         "CONNECTIONS": shape.connections,
         "CALLS": CALLS,
+        "GO_CALLS": GO_CALLS,
         "TAILS": TAILS,
         "PIECES": PIECES,
         "SALT": f"{shape.salt}ULL",

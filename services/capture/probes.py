@@ -81,6 +81,8 @@ def _the_same_file(target: Target) -> Iterator[bytes]:
 
 def program_of(site: Site) -> str:
     """The program's name in bpf/. At an exit the call itself knows where its length is."""
+    if site.abi == "go":
+        return f"on_go_{site.operation}_{site.event}"
     own = f"on_{site.operation}_{site.event}"
     transfer = site.event == "enter" and site.operation in ("read", "write")
     return f"{own}_{site.abi}" if transfer or site.abi == "object_pointer" else own
@@ -91,9 +93,16 @@ def cookie_of(site: Site, number: int) -> int:
     return (site.frame & 0xFFFFFFFF) << 32 | number
 
 
+def _turn(site: Site) -> int:
+    """Births last: a connection that is known from its first byte has no call that nobody saw."""
+    if site.operation in ("read", "write"):
+        return 0 if site.event == "exit" else 1
+    return 2 if site.operation in ("free", "share") else 3
+
+
 def _by_program(sites: tuple[Site, ...]) -> dict[tuple[str, int], list[Site]]:
     grouped: dict[tuple[str, int], list[Site]] = defaultdict(list)
-    for site in sorted(sites, key=lambda site: site.event != "exit"):
+    for site in sorted(sites, key=_turn):
         flags = syscalls.UPROBE_MULTI_RETURN if site.kind == "uretprobe" else 0
         grouped[program_of(site), flags].append(site)
     return grouped

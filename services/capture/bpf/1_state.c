@@ -1,6 +1,6 @@
 /* The maps, and what every program asks first. Constants come in as -D: SHARDS, SHARD_RING,
- * SPARE_RING (bytes, powers of two), CONTROL_PAGES, PIDS, NAMES, CONNECTIONS, CALLS, TAILS, PIECES, SALT,
- * DEFAULT_VERDICT, HAVE_COOKIE.
+ * SPARE_RING (bytes, powers of two), CONTROL_PAGES, PIDS, NAMES, CONNECTIONS, CALLS, GO_CALLS, TAILS,
+ * PIECES, SALT, DEFAULT_VERDICT, HAVE_COOKIE.
  * The files of this folder are one object, joined in the order of their names. */
 #include <uapi/linux/ptrace.h>
 
@@ -11,7 +11,17 @@
  * call's first byte, which an exit proves to be its own by. */
 struct call_key {
     u32 tid;
-    u32 direction;
+    u32 direction; /* and OF_GO */
+};
+
+/* A goroutine's call between its entry and its exit, which threads and stacks may change within. */
+struct go_call {
+    u64 g;
+    u64 conn;
+    u64 buffer;
+    u64 length;
+    u64 boot_ns;
+    u64 high; /* where its stack began at the entry */
 };
 
 struct call {
@@ -29,6 +39,7 @@ struct call {
     /* Entries to be made, which would else have to lie on the stack. */
     struct connection fresh;
     struct tail tail;
+    struct go_call go;
 };
 
 /* The result is a length of 64 bits, and the bytes never were in the process's memory. */
@@ -37,6 +48,10 @@ struct call {
 #define NO_BUFFER 2
 /* What it sends was handed over, and counted, before. */
 #define COUNTED_BEFORE 3
+
+/* Go's calls have a place of their own in each thread: one may be made within a call into a C
+ * library. What identifies them between entry and exit stands in 8_go.c. */
+#define OF_GO 2
 
 /* A call that another one, in another frame, would overwrite: fibers that switch inside a call.
  * It begins as a call's key does. */
@@ -84,7 +99,7 @@ BPF_TABLE("lru_hash", struct connection_key, u64, births, CONNECTIONS);
 BPF_TABLE("hash", u64, struct tail, tails, TAILS);
 BPF_TABLE("lru_hash", u32, struct name, names, NAMES);
 BPF_TABLE("hash", struct comm, u64, classes, CLASSES);
-BPF_PROG_ARRAY(more, 2);
+BPF_PROG_ARRAY(more, 4);
 /* Zeroes to start an entry from, which would else have to lie on the stack. */
 BPF_TABLE("array", u32, struct call, blank_call, 1);
 

@@ -147,9 +147,11 @@ static __always_inline void begin_piece(struct call *call) {
     call->piece = call->left < PIECE ? call->left : PIECE;
 }
 
-/* The rest of a large transfer, straight into the spare ring, which is the large one. */
-static __always_inline int deliver_more(struct pt_regs *ctx, u32 direction) {
-    struct call_key key = {bpf_get_current_pid_tgid(), direction};
+/* The rest of a large transfer, straight into the spare ring, which is the large one. `place` is
+ * the call's in its thread: a direction, and OF_GO. */
+static __always_inline int deliver_more(struct pt_regs *ctx, u32 place) {
+    u32 direction = place & 1;
+    struct call_key key = {bpf_get_current_pid_tgid(), place};
     struct call *call = calls.lookup(&key);
     if (!call)
         return 0;
@@ -166,7 +168,7 @@ static __always_inline int deliver_more(struct pt_regs *ctx, u32 direction) {
         delivered(of, call, direction, refused);
     }
     if (call->left)
-        more.call(ctx, direction);
+        more.call(ctx, place);
     /* Here nothing is left, or the tail calls of one probe are used up: more than any ring holds. */
     call->piece = call->left;
     if (call->left)
@@ -249,17 +251,9 @@ static __always_inline void sing(struct shard_ring *home, struct connection *of,
     call->left = 0;
 }
 
-/* Seen is counted before anything is submitted. */
-static __always_inline int leave(struct pt_regs *ctx, u32 direction) {
-    struct call *call = ending(bpf_get_current_pid_tgid(), direction,
-                               stack_of(ctx, cookie_of(ctx)));
-    if (!call)
-        return 0;
-    call->active = 0;
-    call->left = transferred(ctx, call);
-    FORGET(call);
-    if (!call->left)
-        return 0;
+/* What the call has left is its connection's. Seen is counted before anything is submitted. */
+static __always_inline int hand_over(struct pt_regs *ctx, struct call *call, u32 place) {
+    u32 direction = place & 1;
     struct connection *of = find_connection(call);
     if (!of)
         return not_followed(call->left);
@@ -288,8 +282,21 @@ static __always_inline int leave(struct pt_regs *ctx, u32 direction) {
     deliver(home, of, call, direction);
     ring_bell();
     if (call->left)
-        more.call(ctx, direction);
+        more.call(ctx, place);
     return 0;
+}
+
+static __always_inline int leave(struct pt_regs *ctx, u32 direction) {
+    struct call *call = ending(bpf_get_current_pid_tgid(), direction,
+                               stack_of(ctx, cookie_of(ctx)));
+    if (!call)
+        return 0;
+    call->active = 0;
+    call->left = transferred(ctx, call);
+    FORGET(call);
+    if (!call->left)
+        return 0;
+    return hand_over(ctx, call, direction);
 }
 
 int on_read_enter_returns_length(struct pt_regs *ctx) {
@@ -379,8 +386,7 @@ int on_share_enter(struct pt_regs *ctx) {
     return 0;
 }
 
-int on_free_enter(struct pt_regs *ctx) {
-    u64 ssl = PT_REGS_PARM1(ctx);
+static __always_inline int freed(u64 ssl) {
     struct connection_key key = {ssl, bpf_get_current_pid_tgid() >> 32, 0};
     u64 *birth = births.lookup(&key);
     u64 others = birth ? *birth / REFERENCE : 0;
@@ -398,4 +404,8 @@ int on_free_enter(struct pt_regs *ctx) {
     tell_closed(entry, ssl, CLOSED_FREED);
     connections.delete(&key);
     return 0;
+}
+
+int on_free_enter(struct pt_regs *ctx) {
+    return freed(PT_REGS_PARM1(ctx));
 }

@@ -51,6 +51,10 @@ int on_exit(void *ctx) {
     calls.delete(&key);
     key.direction = DIRECTION_INGRESS;
     calls.delete(&key);
+    key.direction = OF_GO | DIRECTION_EGRESS;
+    calls.delete(&key);
+    key.direction = OF_GO | DIRECTION_INGRESS;
+    calls.delete(&key);
 #if EXIT_GROUP_DEAD >= 0
     if (!*(u8 *)(ctx + EXIT_GROUP_DEAD))
         return 0;

@@ -49,7 +49,8 @@ struct shared {
     __u64 tails_refused;
     __u64 connections_shed;
     __u64 wire_refused;
-    __u64 reserved[9];
+    __u64 go_calls_unmatched; /* written before the probes were there, and nobody knows by whom */
+    __u64 reserved[8];
     /* By class of workloads, of WHOLE: connections whose hash is that near its end are shed. */
     __u64 withheld[CLASSES];
     __u64 taken[CLASSES]; /* bytes that were submitted; those of the first class are not counted */
