@@ -51,7 +51,6 @@ class Probes:
     def _attach_multi(
         self, sites: tuple[Site, ...], path: bytes, number_of_target: int, descriptors: list[int]
     ) -> None:
-        # Exits first: a call that is caught at its entry then always has its exit.
         for (program, flags), group in _by_program(sites).items():
             number = self._kernel.programs.get(program)
             if number is None:
@@ -93,11 +92,11 @@ def cookie_of(site: Site, number: int) -> int:
     return (site.frame & 0xFFFFFFFF) << 32 | number
 
 
-def _turn(site: Site) -> int:
-    """Births last: a connection that is known from its first byte has no call that nobody saw."""
-    if site.operation in ("read", "write"):
-        return 0 if site.event == "exit" else 1
-    return 2 if site.operation in ("free", "share") else 3
+def _turn(site: Site) -> tuple[int, bool]:
+    """Exits first: a call that is caught at its entry then always has its exit. Births last: a
+    connection that is known from its first byte has no call that nobody saw."""
+    order = {"read": 0, "write": 0, "free": 1, "share": 1}
+    return order.get(site.operation, 2), site.event != "exit"
 
 
 def _by_program(sites: tuple[Site, ...]) -> dict[tuple[str, int], list[Site]]:

@@ -34,7 +34,7 @@ _DYNAMIC = struct.Struct("<qQ")
 _NOTE = struct.Struct("<III")
 
 _PT_LOAD = 1
-_PF_X = 1
+_PF_X, _PF_W = 1, 2
 _SHT_DYNAMIC, _SHT_NOTE, _SHT_NOBITS = 6, 7, 8
 _SYMBOL_TABLES = {b".dynsym": b".dynstr", b".symtab": b".strtab"}
 _STT_FUNC, _STT_GNU_IFUNC = 2, 10
@@ -54,6 +54,7 @@ class Segment(Struct, frozen=True):
     offset: int
     size: int  # bytes in the file
     executable: bool
+    writable: bool = False
 
 
 class Section(Struct, frozen=True):
@@ -149,7 +150,7 @@ def _rows(read: Read, layout: struct.Struct, at: tuple[int, int, int]) -> list[t
 
 def _segments(read: Read, offset: int, size: int, count: int) -> tuple[Segment, ...]:
     return tuple(
-        Segment(address, at, length, bool(flags & _PF_X))
+        Segment(address, at, length, bool(flags & _PF_X), bool(flags & _PF_W))
         for kind, flags, at, address, _, length, *_ in _rows(read, _SEGMENT, (offset, size, count))
         if kind == _PT_LOAD
     )

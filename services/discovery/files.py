@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 
-from services.discovery import calls, elf, libraries, sites
+from services.discovery import calls, elf, golang, libraries, sites
 from services.discovery.elf import Elf, MalformedElf, Read
 from services.discovery.image import FileImage
 from services.discovery.inventory import Finding
@@ -66,6 +66,8 @@ def _finding(read: Read, status: os.stat_result, directory: str, uretprobes: Ret
     try:
         file = elf.parse(read)
         identity = _identity(key, elf.build_id(file))
+        if (found := golang.choose(file)).library:
+            return _of_go(identity, found)
         chosen = sites.choose(FileImage(file, calls.NAMES), uretprobes)
     except MalformedElf as problem:
         return Finding(identity=_identity(key, ""), reason=f"malformed ELF file: {problem}")
@@ -83,6 +85,17 @@ def _why_not(chosen: sites.Choice) -> str:
     for function, reason in chosen.omitted:
         return f"{function} can't be probed: {reason}"
     return "no symbols of a TLS library in it"
+
+
+def _of_go(identity: FileIdentity, found: golang.Choice) -> Finding:
+    return Finding(
+        identity=identity,
+        family="go",
+        library=found.library,
+        sites=found.sites,
+        omitted=found.omitted,
+        reason=found.reason,
+    )
 
 
 def _identity(key: Key, build_id: str) -> FileIdentity:

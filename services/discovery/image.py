@@ -21,12 +21,16 @@ class FileImage:
     def __init__(self, file: Elf, names: frozenset[str]) -> None:
         self.machine = file.machine
         self._elf = file
-        self._extents = Extents(file)
         self._bodies = {
             name: body
             for name, symbol in elf.functions(file, names).items()
             if (body := self._symbol(name, symbol.address, symbol.size)) is not None
         }
+
+    @cached_property
+    def _extents(self) -> Extents:
+        """Read where it is needed: an executable's table is large, and most have no TLS code."""
+        return Extents(self._elf)
 
     def named(self, function: str) -> Body | None:
         return self._bodies.get(function)
