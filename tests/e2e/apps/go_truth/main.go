@@ -181,15 +181,17 @@ func large() {
 // Bytes that come together with the end: n > 0 and an error in one return (TLS 1.2).
 func ending() {
 	client, server := pair("ending", tls.VersionTLS12)
-	closed := make(chan bool)
+	ready, closed := make(chan bool), make(chan bool)
 	go func() {
 		check(server.Handshake())
+		<-ready // else the handshake's last read may take some of what follows with it
 		_, err := server.Write([]byte("some last words before the end\n"))
 		check(err)
 		server.Close()
 		closed <- true
 	}()
 	check(client.Handshake())
+	ready <- true
 	<-closed
 	buffer := make([]byte, 1000)
 	for {
