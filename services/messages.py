@@ -34,7 +34,10 @@ Headers = tuple[tuple[str | None, str | None], ...]
 
 
 class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Who owns a connection. On a host without containers: namespace `host`, workload = process."""
+    """Who owns a connection. Outside of Kubernetes: namespace `host`, workload = process.
+
+    `container_id` is the engine's own; `container` (its name) and `image` are there as far as the
+    engine's state can be read."""
 
     node: str
     namespace: str
@@ -44,6 +47,8 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     pid: int = 0
     process: str = ""
     tls: str = ""
+    container_id: str = ""
+    image: str = ""
 
 
 class Losses(Struct, frozen=True, array_like=True):
@@ -139,6 +144,15 @@ class TlsProcess(Struct, frozen=True, kw_only=True, omit_defaults=True):
     mend: str = ""
     seen_on_wire: bool = False  # named because TLS of it was sighted
     beside: str = ""  # other TLS code that is in it, where that was looked for
+    container_id: str = ""
+
+
+class Container(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What its engine says of a container."""
+
+    id: str
+    name: str = ""
+    image: str = ""
 
 
 class Allowance(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -158,6 +172,7 @@ class Targets(Struct, frozen=True, kw_only=True):
     targets: tuple[Target, ...]
     processes: tuple[TlsProcess, ...] = ()
     allowances: tuple[Allowance, ...] = ()
+    containers: tuple[Container, ...] = ()
 
 
 # --- capture -> discovery: plainwire.sightings.<node> (JSON, not stored) --------------------------

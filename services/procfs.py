@@ -87,6 +87,11 @@ def _mapping(match: re.Match[bytes]) -> Mapping:
     return Mapping(match[1].decode(), int(match[2]), os.fsdecode(name), deleted)
 
 
+def cgroup(pid: int) -> str | None:
+    raw = _read(f"{PROC}/{pid}/cgroup")
+    return None if raw is None else raw.decode(errors="surrogateescape")
+
+
 def executable(pid: int) -> str:
     return f"{PROC}/{pid}/exe"
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from services.capture.connections import News
 from services.capture.layout import Verdict
-from services.messages import ShardTotals, Sighting, Target
+from services.messages import Container, ShardTotals, Sighting, Target
 
 LENGTH = struct.Struct("<I")
 SPARE = -1  # the spare ring's number; the others are shards
@@ -47,9 +47,10 @@ class Begin(Struct, frozen=True, tag=True):
 
 
 class Follow(Struct, frozen=True, tag=True):
-    """All targets that are to be probed from now on."""
+    """All targets that are to be probed from now on, and what is known of containers."""
 
     targets: tuple[Target, ...]
+    containers: tuple[Container, ...] = ()
 
 
 class Classify(Struct, frozen=True, tag=True):

@@ -6,7 +6,7 @@ Knows sources and shards; the kernel's TLS object pointers stay here and never l
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from services.capture import addresses, layout
 from services.capture.addresses import Ends
 from services.capture.layout import ControlKind, Counts
-from services.messages import Closed, Direction, Final, Opened, Source, Tail
+from services.messages import Closed, Container, Direction, Final, Opened, Source, Tail
 
 # A long connection is named again before its first naming ages out of the stream (120 s).
 NAME_AGAIN_NS = 30 * 10**9
@@ -46,10 +46,13 @@ class News:
 # (connection, counts) of an entry that is taken out of the kernel, or None where there is none.
 Take = Callable[[int, int], tuple[int, Counts] | None]
 
+# Of a process and its cgroup the container; one with an empty id where it is in none.
+Owner = Callable[[int, int], Container]
+
 
 class Connections:
-    def __init__(self, node: str) -> None:
-        self._node = node
+    def __init__(self, node: str, owner: Owner) -> None:
+        self._node, self._owner = node, owner
         self._live: dict[int, Connection] = {}
         self._of_process: dict[int, set[int]] = defaultdict(set)
         self.libraries: dict[int, str] = {}  # by the target's number
@@ -63,8 +66,8 @@ class Connections:
             kind, detail, shard, tgid, connection, boot_ns, ssl, rest = layout.CONTROL.unpack(event)
             match kind:
                 case ControlKind.OPENED:
-                    target, process = layout.OPENED.unpack_from(rest)
-                    source = self._source(tgid, process, target)
+                    target, process, cgroup = layout.OPENED.unpack_from(rest)
+                    source = self._source(tgid, process, target, self._owner(tgid, cgroup))
                     opened = Opened(
                         connection=connection, source=source, first_boot_ns=boot_ns,
                         mid_connection=bool(detail & layout.OPENED_MID_CONNECTION),
@@ -93,12 +96,22 @@ class Connections:
                 connection.named_at = now
                 pending.append(connection.opened)
 
-    def _source(self, tgid: int, process: bytes, target: int) -> Source:
+    def learn(self, containers: Mapping[str, Container]) -> None:
+        """Those whose container is known better now are named again, in turn."""
+        for connection in self._live.values():
+            owner = containers.get(connection.opened.source.container_id)
+            source = _owned(connection.opened.source, owner) if owner else None
+            if source is not None and source != connection.opened.source:
+                connection.opened = msgspec.structs.replace(connection.opened, source=source)
+                connection.named_at = -NAME_AGAIN_NS
+
+    def _source(self, tgid: int, process: bytes, target: int, owner: Container) -> Source:
         name = process.partition(b"\0")[0].decode(errors="replace")
-        return Source(
+        source = Source(
             node=self._node, namespace="host", workload=name, pid=tgid, process=name,
             tls=self.libraries.get(target, ""),
         )  # fmt: skip
+        return _owned(source, owner)
 
     def _open(self, connection: Connection, news: dict[int, News]) -> None:
         self._live[connection.opened.connection] = connection
@@ -155,6 +168,12 @@ class Connections:
             entry = take(connection.ssl, tgid)
             if entry is not None and entry[0] == identity and not connection.shed:
                 news[connection.shard].closed.append(closed(identity, now, entry[1], "exited"))
+
+
+def _owned(source: Source, owner: Container) -> Source:
+    return msgspec.structs.replace(
+        source, container_id=owner.id, container=owner.name, image=owner.image
+    )
 
 
 def closed(connection: int, boot_ns: int, counts: Counts, reason: str) -> Closed:

@@ -58,7 +58,7 @@ OPENED_MID_CONNECTION, OPENED_SHED = 1, 2
 
 # u8 kind · u8 detail · u16 shard · u32 tgid · u64 connection · u64 boot_ns · u64 ssl · 56 bytes
 CONTROL = struct.Struct("<BBHIQQQ56s")
-OPENED = struct.Struct("<Q16s")
+OPENED = struct.Struct("<Q16sQ")  # target, process, cgroup
 ADDRESSES = struct.Struct("<16s16sHHH2x")  # local, peer, their ports, family
 COUNTS = struct.Struct("<QQ10I")  # offsets and losses of both directions
 CONNECTION_KEY = struct.Struct("<QII")

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 
 from services.capture import connections, rings
 from services.capture.channel import SPARE, Looked, Pulse, Read, Span
 from services.capture.connections import Connections, News
 from services.capture.layout import Counts
 from services.capture.loaded import Kernel
+from services.capture.owners import Owners
 from services.capture.rings import Found
-from services.messages import ShardTotals
+from services.messages import Container, ShardTotals
 
 NAMED_A_TICK = 500
 
@@ -29,7 +31,8 @@ def boot_ns() -> int:
 class Looker:
     def __init__(self, kernel: Kernel, node: str) -> None:
         self.kernel, self.memory = kernel, kernel.memory
-        self.connections = Connections(node)
+        self._owners = Owners()
+        self.connections = Connections(node, self._owners.of)
         self.size = 0  # of the last round, in bytes
         self.canaries: list[bytes] = []  # that came, for whoever sent them
 
@@ -57,6 +60,11 @@ class Looker:
             shed=self.connections.shed() if pulse is not None else {},
             users=self.connections.users() if pulse is not None else {},
         )  # fmt: skip
+
+    def learn(self, containers: Iterable[Container]) -> None:
+        """What their engines say of them."""
+        self._owners.known = {container.id: container for container in containers}
+        self.connections.learn(self._owners.known)
 
     def _totals(self, *, everyone: bool) -> dict[int, ShardTotals]:
         """Read before the records, so that none is in the totals and not in the rings."""

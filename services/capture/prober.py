@@ -74,7 +74,8 @@ class Prober:
     async def _obey(self, commands: asyncio.Queue[ToChild | None]) -> bool:
         while True:
             match await commands.get():
-                case Follow(targets=targets):
+                case Follow(targets=targets, containers=containers):
+                    self._looker.learn(containers)
                     self._wanted.put_nowait(targets)
                 case Classify(classes=classes):
                     self._kernel.set_classes(classes)

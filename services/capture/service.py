@@ -117,7 +117,7 @@ class Service:
         self._told = self.begin.classes
         self._allow()
         if self.targets is not None:
-            life.tell(Follow(self.targets.targets))
+            life.tell(Follow(self.targets.targets, self.targets.containers))
 
     def _host(self) -> tuple[Memory, int] | None:
         return (self.reader.memory, self.life.pid) if self.reader and self.life else None
@@ -201,7 +201,7 @@ class Service:
         )
         self._allow()
         if self.life is not None:
-            self.life.tell(Follow(self.targets.targets))
+            self.life.tell(Follow(self.targets.targets, self.targets.containers))
 
     async def repeat_coverage(self) -> None:
         """When something has changed, and now and then."""

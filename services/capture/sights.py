@@ -19,10 +19,11 @@ class Sights:
         self._bus, self._node = bus, node
         self._waiting = asyncio.Queue[tuple[Sighting, ...]](MOST_WAITING)
         self._told, self._dropped = 0, 0
-        self._last = Sighted(())
+        self._refused, self._missed = 0, 0
 
     def hear(self, sighted: Sighted) -> None:
-        self._last = sighted
+        self._refused = max(self._refused, sighted.refused)
+        self._missed = max(self._missed, sighted.missed)
         if self._waiting.full():
             self._dropped += len(sighted.sightings)
         else:
@@ -44,6 +45,6 @@ class Sights:
         return {
             "sightings": self._told,
             "sightings_dropped": self._dropped,
-            "sightings_refused": self._last.refused,
-            "mappings_missed": self._last.missed,
+            "sightings_refused": self._refused,
+            "mappings_missed": self._missed,
         }

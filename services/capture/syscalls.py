@@ -14,8 +14,8 @@ import signal
 import struct
 
 _NUMBERS = {
-    "x86_64": {"bpf": 321, "perf_event_open": 298},
-    "aarch64": {"bpf": 280, "perf_event_open": 241},
+    "x86_64": {"bpf": 321, "perf_event_open": 298, "open_by_handle_at": 304},
+    "aarch64": {"bpf": 280, "perf_event_open": 241, "open_by_handle_at": 265},
 }
 
 MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT_KEY = 1, 2, 3, 4
@@ -24,6 +24,7 @@ PROG_KPROBE, PROG_TRACEPOINT = 2, 5
 ATTACH_PERF_EVENT, ATTACH_UPROBE_MULTI = 41, 48
 UPROBE_MULTI_RETURN = 1
 PERF_TYPE_SOFTWARE, PERF_TYPE_TRACEPOINT = 1, 2
+_FILEID_KERNFS = 0xFE
 _DUMMY = 9  # the software event that never happens: for what comes beside it
 _MMAP, _WATERMARK, _MMAP2 = 1 << 8, 1 << 14, 1 << 23  # bits of its flags: wake at every byte
 PERF_FLAG_FD_CLOEXEC = 8
@@ -186,6 +187,16 @@ def _open_event(
     )
     buffer = ctypes.create_string_buffer(attributes.ljust(112, b"\0"), 112)
     return _call("perf_event_open", buffer, -1, 0, -1, PERF_FLAG_FD_CLOEXEC)
+
+
+def open_cgroup(mount: str, number: int) -> int:
+    """A cgroup's directory by its number, which is its file handle; `mount` is cgroup version 2."""
+    handle = ctypes.create_string_buffer(struct.pack("<IiQ", 8, _FILEID_KERNFS, number), 16)
+    where = os.open(mount, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return _call("open_by_handle_at", where, handle, os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(where)
 
 
 def die_with_parent(by: signal.Signals = signal.SIGKILL) -> None:

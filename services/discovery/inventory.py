@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 
-from services.messages import FileIdentity, Site, Target, Targets, TlsFamily, TlsProcess
+from services.messages import Container, FileIdentity, Site, Target, Targets, TlsFamily, TlsProcess
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -39,6 +39,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     start_boot_ns: int
     process: str
     reaches: tuple[Reach, ...]
+    container: Container = Container(id="")
 
 
 def targets(node: str, time_ns: int, standing: Iterable[Reach], seen: Iterable[Seen]) -> Targets:
@@ -50,6 +51,7 @@ def targets(node: str, time_ns: int, standing: Iterable[Reach], seen: Iterable[S
         time_ns=time_ns,
         targets=_targets(reaches),
         processes=tuple(_process(process) for process in processes),
+        containers=_containers(processes),
     )
 
 
@@ -57,7 +59,11 @@ def is_news(published: Targets | None, state: Targets, repeat_ns: int) -> bool:
     """Whether the state has to be published: changed, or said too long ago."""
     if published is None or state.time_ns - published.time_ns >= repeat_ns:
         return True
-    return (state.targets, state.processes) != (published.targets, published.processes)
+    return (state.targets, state.processes, state.containers) != (
+        published.targets,
+        published.processes,
+        published.containers,
+    )
 
 
 def fitting(state: Targets, max_bytes: int) -> Targets:
@@ -69,6 +75,14 @@ def fitting(state: Targets, max_bytes: int) -> Targets:
     while kept and excess > 0:
         excess -= len(msgspec.json.encode(kept.pop())) + 1
     return msgspec.structs.replace(state, processes=tuple(kept))
+
+
+def _containers(processes: list[Seen]) -> tuple[Container, ...]:
+    """What is more than the id, which capture knows by itself."""
+    known = {
+        p.container.id: p.container for p in processes if p.container.name or p.container.image
+    }
+    return tuple(known[identity] for identity in sorted(known))
 
 
 def _targets(reaches: list[Reach]) -> tuple[Target, ...]:
@@ -108,4 +122,5 @@ def _process(seen: Seen) -> TlsProcess:
         target=reach.finding.identity.key() if covered else "",
         library=reach.finding.library,
         reason="" if covered else f"{reach.name}: {reach.finding.reason}",
+        container_id=seen.container.id,
     )

@@ -29,6 +29,14 @@ def opened(path: str) -> Iterator[tuple[Read, os.stat_result]]:
         os.close(descriptor)
 
 
+def contents(path: str, most: int) -> bytes:
+    """A small file, whole. Raises OSError, also where it is larger."""
+    with opened(path) as (read, status):
+        if status.st_size > most:
+            raise OSError("too large")
+        return read(0, status.st_size)
+
+
 def _bounded(descriptor: int) -> Read:
     left = MAX_READ
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from services import procfs
 from services.discovery import libraries, reaching
+from services.discovery.containers import Containers
 from services.discovery.files import Files
 from services.discovery.inventory import Reach, Seen
 
@@ -20,6 +21,7 @@ class Scan:
 
     def __init__(self, files: Files) -> None:
         self._files = files
+        self._containers = Containers()
 
     def look(self, pids: Iterable[int] | None = None) -> list[Seen]:
         """At these processes, or at all."""
@@ -36,6 +38,7 @@ class Scan:
             start_boot_ns=status.start_boot_ns,
             process=status.process,
             reaches=tuple(reaches),
+            container=self._containers.of(pid),
         )
 
     def _mapped(self, pid: int) -> Iterator[Reach]:

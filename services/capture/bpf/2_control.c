@@ -27,6 +27,7 @@ static __always_inline void fill_opened(struct control *event, struct connection
     event->boot_ns = to->first_boot_ns;
     event->ssl = ssl;
     event->target = to->target;
+    event->cgroup = bpf_get_current_cgroup_id();
     struct name *name = names.lookup(&tgid);
     if (name)
         __builtin_memcpy(event->process, name->comm, sizeof(event->process));

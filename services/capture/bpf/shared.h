@@ -86,6 +86,7 @@ struct control {
         struct {
             __u64 target;
             char process[16];
+            __u64 cgroup; /* of version 2, whether it is used or not */
         };
         struct {
             __u64 offset[2];

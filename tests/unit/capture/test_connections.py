@@ -7,13 +7,15 @@ from collections import defaultdict
 from services.capture import connections, layout
 from services.capture.connections import NAME_AGAIN_NS, Connections, News
 from services.capture.layout import ControlKind, Counts
-from services.messages import Direction, Losses
+from services.messages import Container, Direction, Losses
 
 COUNTS = layout.counts(10, 20, (1, 0, 0, 0, 0, 0, 2, 0, 0, 0))
 
 
-def opened(connection: int, *, tgid: int = 7, mid: int = 0, process: bytes = b"curl") -> bytes:
-    rest = layout.OPENED.pack(3, process).ljust(56, b"\0")
+def opened(
+    connection: int, *, tgid: int = 7, mid: int = 0, process: bytes = b"curl", cgroup: int = 1
+) -> bytes:
+    rest = layout.OPENED.pack(3, process, cgroup).ljust(56, b"\0")
     return layout.CONTROL.pack(ControlKind.OPENED, mid, 2, tgid, connection, 100, 0xABC, rest)
 
 
@@ -32,6 +34,10 @@ def exited(tgid: int) -> bytes:
     return layout.CONTROL.pack(ControlKind.EXITED, 0, 0, tgid, 0, 0, 0, bytes(56))
 
 
+def owner(tgid: int, cgroup: int) -> Container:
+    return Container(id=f"container-{cgroup}" if cgroup > 1 else "")
+
+
 def nothing(ssl: int, tgid: int) -> tuple[int, Counts] | None:
     return None
 
@@ -45,7 +51,7 @@ def receive(
 
 
 def test_an_opening_names_its_owner_and_its_library() -> None:
-    known = Connections("node")
+    known = Connections("node", owner)
     known.libraries[3] = "openssl 3.0.19"
     (found,) = receive(known, [opened(5, mid=1)])[2].opened
     assert found.connection == 5
@@ -56,13 +62,30 @@ def test_an_opening_names_its_owner_and_its_library() -> None:
     assert (source.node, source.pid, source.tls) == ("node", 7, "openssl 3.0.19")
 
 
+def test_an_opening_names_its_container_and_again_once_more_is_known_of_it() -> None:
+    known = Connections("node", owner)
+    events = [opened(5, cgroup=9), opened(6, cgroup=8), opened(7)]
+    found = receive(known, events)[2].opened
+    assert [o.source.container_id for o in found] == ["container-9", "container-8", ""]
+    assert {(o.source.container, o.source.image) for o in found} == {("", "")}
+
+    known.learn({"container-9": Container(id="container-9", name="web", image="nginx:1")})
+    news: dict[int, News] = defaultdict(News)
+    known.name_again(news, 400, 10)
+    (again,) = news[2].opened
+    assert (again.connection, again.source.container, again.source.image) == (5, "web", "nginx:1")
+    known.learn({"container-9": Container(id="container-9", name="web", image="nginx:1")})
+    known.name_again(news, 400, 10)
+    assert len(news[2].opened) == 1
+
+
 def test_addresses_that_come_with_the_opening_are_in_it() -> None:
-    (found,) = receive(Connections("node"), [opened(5), addressed(5)])[2].opened
+    (found,) = receive(Connections("node", owner), [opened(5), addressed(5)])[2].opened
     assert (found.local, found.peer) == ("10.0.0.7:51234", "10.0.0.9:443")
 
 
 def test_addresses_that_come_later_name_the_connection_again() -> None:
-    known = Connections("node")
+    known = Connections("node", owner)
     (first,) = receive(known, [opened(5), opened(6)])[2].opened[:1]
     (again,) = receive(known, [addressed(5)])[2].opened
     assert (first.local, first.peer) == (None, None)
@@ -70,7 +93,7 @@ def test_addresses_that_come_later_name_the_connection_again() -> None:
 
 
 def test_a_connection_that_is_named_again_keeps_its_addresses() -> None:
-    known = Connections("node")
+    known = Connections("node", owner)
     receive(known, [opened(5), addressed(5)])
     news: dict[int, News] = defaultdict(News)
     known.name_again(news, 300 + NAME_AGAIN_NS, 10)
@@ -78,18 +101,18 @@ def test_a_connection_that_is_named_again_keeps_its_addresses() -> None:
 
 
 def test_addresses_of_one_that_is_closed_or_shed_are_no_news() -> None:
-    known = Connections("node")
+    known = Connections("node", owner)
     receive(known, [opened(5), closed(5), opened(6), closed(6, detail=2)])
     assert not receive(known, [addressed(5), addressed(6)])[2]
 
 
 def test_no_pointer_leaves_the_node() -> None:
-    (found,) = receive(Connections("node"), [opened(5)])[2].opened
+    (found,) = receive(Connections("node", owner), [opened(5)])[2].opened
     assert str(0xABC) not in repr(found)
 
 
 def test_a_closing_carries_the_final_counts_of_both_directions() -> None:
-    known = Connections("node")
+    known = Connections("node", owner)
     (found,) = receive(known, [opened(5), closed(5)])[2].closed
     assert found.reason == "freed"
     assert (found.egress.offset, found.ingress.offset) == (10, 20)
@@ -99,7 +122,7 @@ def test_a_closing_carries_the_final_counts_of_both_directions() -> None:
 
 
 def test_a_connection_that_is_shed_closes_once_and_is_still_taken_at_the_process_s_end() -> None:
-    known, taken = Connections("node"), []
+    known, taken = Connections("node", owner), []
 
     def take(ssl: int, tgid: int) -> tuple[int, Counts] | None:
         taken.append(ssl)
@@ -114,7 +137,7 @@ def test_a_connection_that_is_shed_closes_once_and_is_still_taken_at_the_process
 
 
 def test_a_connection_that_is_never_admitted_is_no_news() -> None:
-    known = Connections("node")
+    known = Connections("node", owner)
     assert not receive(known, [opened(5, mid=layout.OPENED_SHED)])[2]
     assert known.shed() == {7: 1}
     again: dict[int, News] = defaultdict(News)
@@ -125,12 +148,12 @@ def test_a_connection_that_is_never_admitted_is_no_news() -> None:
 
 
 def test_a_reused_object_closes_as_reused() -> None:
-    (found,) = receive(Connections("node"), [opened(5), closed(5, detail=1)])[2].closed
+    (found,) = receive(Connections("node", owner), [opened(5), closed(5, detail=1)])[2].closed
     assert found.reason == "reused"
 
 
 def test_a_process_s_end_closes_what_it_still_had() -> None:
-    known = Connections("node")
+    known = Connections("node", owner)
 
     def take(ssl: int, tgid: int) -> tuple[int, Counts] | None:
         assert (ssl, tgid) == (0xABC, 7)
@@ -142,13 +165,13 @@ def test_a_process_s_end_closes_what_it_still_had() -> None:
 
 
 def test_another_process_s_end_closes_nothing() -> None:
-    known = Connections("node")
+    known = Connections("node", owner)
     assert not receive(known, [opened(5), exited(8)])[2].closed
     assert len(known) == 1
 
 
 def test_a_long_connection_is_named_again_once_it_is_due() -> None:
-    known = Connections("node")
+    known = Connections("node", owner)
     receive(known, [opened(5)])
     news: dict[int, News] = defaultdict(News)
     known.name_again(news, 300 + NAME_AGAIN_NS - 1, 10)
@@ -161,7 +184,7 @@ def test_a_long_connection_is_named_again_once_it_is_due() -> None:
 
 
 def test_no_more_are_named_again_at_once_than_allowed() -> None:
-    known = Connections("node")
+    known = Connections("node", owner)
     receive(known, [opened(n) for n in range(1, 6)])
     news: dict[int, News] = defaultdict(News)
     known.name_again(news, 10 * NAME_AGAIN_NS, 3)
