@@ -48,9 +48,8 @@ def main(handover: socket.socket, talk: socket.socket) -> int:
 
 
 def _end_in_order(parent: int) -> None:
-    """The kernel leaves a breakpoint behind where it takes probes from one that dies of SIGKILL
-    ("failed to unregister, leaking uprobe"). So the child of a parent that was killed detaches by
-    itself, as its channel ends; it has some seconds for that."""
+    """The child of a parent that was killed detaches by itself, as its channel ends; it has some
+    seconds for that."""
     signal.signal(signal.SIGUSR1, lambda *_: signal.alarm(DETACH_WITHIN))
     syscalls.die_with_parent(signal.SIGUSR1)
     if os.getppid() != parent:

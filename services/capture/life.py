@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -43,7 +44,8 @@ class Life:
         )
         handover.close()
         talk.close()
-        self._talk.sendall(channel.framed(begin))
+        with suppress(OSError):  # it has ended already, which `load` will see
+            self._talk.sendall(channel.framed(begin))
         self._messages = asyncio.Queue[ToParent | None]()
 
     @property

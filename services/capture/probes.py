@@ -11,13 +11,20 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from services.capture import syscalls
+from services.capture import hands, syscalls
 from services.capture.kernel import COOKIE_SINCE, MULTI_SINCE, KernelError, version
 from services.capture.loaded import Kernel
 from services.messages import Site, Target
 
 _PMU = Path("/sys/bus/event_source/devices/uprobe")
+
+
+class _Places(NamedTuple):
+    sites: tuple[Site, ...]
+    path: bytes
+    number: int  # the target's
 
 
 class Probes:
@@ -29,38 +36,33 @@ class Probes:
 
     def attach(self, target: Target, number: int) -> None:
         """Raises KernelError; then nothing of the target is attached."""
-        descriptors: list[int] = []
         try:
             with _the_same_file(target) as path:
-                self._attach_multi(target.sites, path, number, descriptors)
+                places = _Places(target.sites, path, number)
+                found = hands.attached(lambda made: self._attach_multi(places, made))
         except OSError as error:
-            _close(descriptors)
             raise KernelError(f"{target.name}: {error.strerror or error}") from None
-        except BaseException:
-            _close(descriptors)
-            raise
-        self._attached[target.identity.key()] = descriptors
+        self._attached[target.identity.key()] = found
 
     def detach(self, key: str) -> None:
-        _close(self._attached.pop(key, []))
+        hands.released(self._attached.pop(key, []))
 
     def close(self) -> None:
-        for key in list(self._attached):
-            self.detach(key)
+        all_of_them = [one for found in self._attached.values() for one in found]
+        self._attached.clear()
+        hands.released(all_of_them)
 
-    def _attach_multi(
-        self, sites: tuple[Site, ...], path: bytes, number_of_target: int, descriptors: list[int]
-    ) -> None:
-        for (program, flags), group in _by_program(sites).items():
+    def _attach_multi(self, wanted: _Places, descriptors: list[int]) -> None:
+        for (program, flags), group in _by_program(wanted.sites).items():
             number = self._kernel.programs.get(program)
             if number is None:
                 raise KernelError(f"no program for {program.removeprefix('on_')}")
-            places = [(site.offset, cookie_of(site, number_of_target)) for site in group]
+            places = [(site.offset, cookie_of(site, wanted.number)) for site in group]
             if version() >= MULTI_SINCE:
-                descriptors.append(syscalls.link_uprobes(number, path, places, flags))
+                descriptors.append(syscalls.link_uprobes(number, wanted.path, places, flags))
             else:
                 for offset, cookie in places:
-                    descriptors += _attach_event(number, path, offset, cookie, flags)
+                    descriptors += _attach_event(number, wanted.path, offset, cookie, flags)
 
 
 @contextmanager
@@ -119,9 +121,3 @@ def _attach_event(program: int, path: bytes, offset: int, cookie: int, flags: in
         os.close(event)
         raise
     return [event]
-
-
-def _close(descriptors: list[int]) -> None:
-    for descriptor in reversed(descriptors):
-        os.close(descriptor)
-    descriptors.clear()

@@ -11,7 +11,7 @@ from tests.soak import harmless
 from tests.support.capturing import ROOT
 from tests.support.tls_builds import build
 
-KILLS, CYCLES = 3, 20
+KILLS, CYCLES = 4, 20
 PRIVATE_STACK = 64  # bytes: a program with as many has one stack a CPU since Linux 6.13
 
 

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import os
 import random
+import signal
 import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -41,16 +42,30 @@ def cycles(given: argparse.Namespace) -> None:
 
 
 async def kill_again_and_again(made: Build, folder: Path, times: int) -> None:
+    """The service alone, or the process that holds its probes first, while these come and go."""
     target, chance = made.target(), random.Random(11)
     wanted = Targets(node="here", time_ns=0, targets=(target,))
     async with talking(made, folder) as talker:
-        for _ in range(times):
-            async with capturing(folder, wanted) as capture:
+        for number in range(times):
+            async with capturing(folder, wanted) as capture, asyncio.TaskGroup() as tasks:
                 assert probed(talker.pid, target), "nothing is probed"
+                churning = tasks.create_task(churn(capture, wanted), name="churn")
                 await asyncio.sleep(chance.uniform(0, LONGEST))
+                if number % 2:
+                    os.kill(children(capture.process.pid)[0], signal.SIGKILL)
                 capture.kill()
+                churning.cancel()
                 await until(lambda: not probed(talker.pid, target))
                 assert talker.returncode is None, "the target has ended"
+
+
+async def churn(capture: Capture, wanted: Targets) -> None:
+    """Probes on and off for ever, whether or not they have come to be."""
+    while True:
+        for targets in (msgspec.structs.replace(wanted, targets=()), wanted):
+            payload = msgspec.json.encode(targets)
+            await capture.client.publish(subjects.targets(NODE), payload)
+            await asyncio.sleep(0.1)
 
 
 async def attach_and_detach(made: Build, folder: Path, times: int) -> None:
@@ -117,5 +132,8 @@ def _byte_at(pid: int, file: str, offset: int) -> int:
 
 def descriptors(pid: int) -> int:
     """Of the service and its child."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return sum(len(os.listdir(f"/proc/{one}/fd")) for one in (str(pid), *children))
+    return sum(len(os.listdir(f"/proc/{one}/fd")) for one in (pid, *children(pid)))
+
+
+def children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
