@@ -72,6 +72,17 @@ def is_alive(pid: int, start_boot_ns: int) -> bool:
     return not start_boot_ns or abs(found.start_boot_ns - start_boot_ns) <= _TICK_NS
 
 
+def is_unreadable(pid: int) -> bool:
+    """Whether it is there, and what it has mapped is not ours to read."""
+    try:
+        os.close(os.open(f"{PROC}/{pid}/maps", os.O_RDONLY | os.O_CLOEXEC))
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def mappings(pid: int, *containing: bytes) -> list[Mapping] | None:
     """Executable file mappings whose path contains some of these; None if it can't be read."""
     raw = _read(f"{PROC}/{pid}/maps")

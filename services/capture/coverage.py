@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from services.capture.layout import Verdict
 from services.capture.onwire import Fact, is_same
 from services.messages import Coverage, CoverageEntry, CoverageState, Target, Targets, TlsProcess
 
@@ -35,6 +36,16 @@ class Known:
     rule: Rule
     facts: Mapping[int, Fact] = field(default_factory=dict)
     users: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+
+
+def rule(verdict: Verdict, default: Verdict) -> str:
+    """By which a process is left out, or empty."""
+    match verdict or default:
+        case Verdict.INCLUDE:
+            return ""
+        case Verdict.CANARY:
+            return OWN
+    return BY_EXCLUDE_PIDS if verdict is Verdict.EXCLUDE else BY_PIDS
 
 
 def describe(known: Known, time_ns: int, epoch: int) -> Coverage:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from services import procfs, subjects
+from services import subjects
 from services.bus import Incoming, Outgoing
 from services.capture import allowances, coverage, layout
 from services.capture.accounts import Accounts
@@ -35,13 +35,13 @@ from services.capture.delivering import Delivery
 from services.capture.layout import Verdict
 from services.capture.life import Life
 from services.capture.memory import Memory
-from services.capture.onwire import Facts, sighting
 from services.capture.processes import default_verdict
 from services.capture.reading import Reader
 from services.capture.restarts import Restarts
 from services.capture.settings import Settings
 from services.capture.shedding import WHOLE
 from services.capture.sights import Sights
+from services.capture.sockets import Sockets
 from services.capture.spool import Spool
 from services.capture.supervising import Supervisor
 from services.messages import Coverage, Position, ServiceLedger, Target, Targets
@@ -76,7 +76,6 @@ class Service:
         self.supervisor = Supervisor(self, lambda: Life(self.begin), restarts, silence)
         self.budget = Budget(bus, settings, self.accounts.sums, self._host)
         self.sights = Sights(bus, settings.node)
-        self.facts, self._heard = Facts(), Overheard(())
         self.life: Life | None = None
         self.targets: Targets | None = None
         self.attached: dict[str, Target] = {}
@@ -86,9 +85,9 @@ class Service:
         self._pulse = Pulse(visible=False, sent=0, seen=0)
         self._told: dict[str, int] = {}  # classes
         self._shed: dict[int, int] = {}  # living connections, by process
-        self._users: dict[int, tuple[str, str]] = {}
         self._asked: dict[int, asyncio.Event] = {}
         self._changed = asyncio.Event()
+        self.sockets = Sockets(self.sights, self._changed.set)
 
     async def follow_on(self) -> None:
         """The epoch grows over restarts even where the clock was set back between them."""
@@ -142,15 +141,7 @@ class Service:
             case Sighted():
                 self.sights.hear(message)
             case Overheard():
-                self._overheard(message)
-
-    def _overheard(self, message: Overheard) -> None:
-        self._heard = message
-        found = [told for told in message.found if not procfs.is_own(procfs.arguments(told.pid))]
-        self.facts.hear(found, self._rule, time.time_ns())
-        if found:
-            self.sights.hear(Sighted(tuple(map(sighting, found))))
-            self._changed.set()
+                self.sockets.hear(message, self._rule)
 
     def lost(self, why: str) -> None:
         """What it had seen and not told lies in the interval that parse calls unknown."""
@@ -168,7 +159,8 @@ class Service:
         self.delivery.put()
         self._live = looked.live
         if looked.pulse is not None:
-            self._pulse, self._shed, self._users = looked.pulse, looked.shed, looked.users
+            self._pulse, self._shed = looked.pulse, looked.shed
+            self.sockets.users = looked.users
         if looked.answers in self._asked:
             self._asked[looked.answers].set()
 
@@ -200,6 +192,7 @@ class Service:
             value for key, value in message.headers.items() if key.lower() == "traceparent"
         )
         self._allow()
+        self._changed.set()
         if self.life is not None:
             self.life.tell(Follow(self.targets.targets, self.targets.containers))
 
@@ -218,17 +211,9 @@ class Service:
 
     def _coverage(self) -> Coverage:
         targets = self.targets or Targets(node=self.settings.node, time_ns=0, targets=())
-        now = time.time_ns()
-        self.facts.check(procfs.is_alive, now)
-        users = {
-            pid: user
-            for pid, user in self._users.items()
-            if not procfs.is_own(procfs.arguments(pid))
-        }
-        known = coverage.Known(
-            targets, self.attached, self.failed, self._rule, self.facts.by_pid, users
-        )
-        told = coverage.describe(known, now, self.epoch)
+        facts, users = self.sockets.facts(targets.processes), self.sockets.not_own()
+        known = coverage.Known(targets, self.attached, self.failed, self._rule, facts, users)
+        told = coverage.describe(known, time.time_ns(), self.epoch)
         return msgspec.structs.replace(
             coverage.with_shed(told, self._shed),
             degraded=self.degraded,
@@ -242,14 +227,8 @@ class Service:
         return shared[1 + layout.SHARED_COUNTERS.index(name)] if shared else 0
 
     def _rule(self, pid: int) -> str:
-        """By which a process is left out, or empty."""
         verdict = self.reader.memory.verdict(pid) if self.reader else Verdict.DEFAULT
-        match verdict or default_verdict(self.settings.pids):
-            case Verdict.INCLUDE:
-                return ""
-            case Verdict.CANARY:
-                return coverage.OWN
-        return coverage.BY_EXCLUDE_PIDS if verdict is Verdict.EXCLUDE else coverage.BY_PIDS
+        return coverage.rule(verdict, default_verdict(self.settings.pids))
 
     # --- answers ---
 
@@ -315,9 +294,7 @@ class Service:
             "share_raised": self.budget.node.raised,
             "load_per_mille": int(10 * self.budget.load),
             **self.sights.counters(),
-            "wire_processes": len(self.facts.by_pid),
-            "wire_evicted": self._heard.evicted + self.facts.evicted,
-            "wire_unconfirmed": self._heard.unconfirmed,
+            **self.sockets.counters(),
             **{name: self._shared(name) for name in layout.SHARED_COUNTERS},
             **{name: getattr(self.counters, name) for name in self.counters.__dataclass_fields__},
         }

@@ -24,10 +24,15 @@ class Sights:
     def hear(self, sighted: Sighted) -> None:
         self._refused = max(self._refused, sighted.refused)
         self._missed = max(self._missed, sighted.missed)
+        self.tell(sighted.sightings)
+
+    def tell(self, sightings: tuple[Sighting, ...]) -> None:
+        if not sightings:
+            return
         if self._waiting.full():
-            self._dropped += len(sighted.sightings)
+            self._dropped += len(sightings)
         else:
-            self._waiting.put_nowait(sighted.sightings)
+            self._waiting.put_nowait(sightings)
 
     async def run(self) -> None:
         """For ever."""

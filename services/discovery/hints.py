@@ -7,7 +7,7 @@ import time
 
 import msgspec
 
-from services.messages import Sightings
+from services.messages import Sighting, Sightings
 
 MOST = 1024  # processes; beyond them a scan of all is due
 
@@ -16,11 +16,14 @@ class Hints:
     def __init__(self) -> None:
         self._pids: set[int] | None = set()
         self._heard = asyncio.Event()
+        self._wired: list[Sighting] = []
 
     def hear(self, payload: bytes) -> None:
         """A hint that names nobody asks for a scan of all."""
         try:
-            pids = {s.pid for s in msgspec.json.decode(payload, type=Sightings).sightings}
+            sightings = msgspec.json.decode(payload, type=Sightings).sightings
+            self._wired += (s for s in sightings if s.kind == "tls_on_wire")
+            pids = {sighting.pid for sighting in sightings}
         except (msgspec.DecodeError, ValueError):
             pids = set()
         if not pids or self._pids is None or len(self._pids) + len(pids) > MOST:
@@ -28,6 +31,11 @@ class Hints:
         else:
             self._pids |= pids
         self._heard.set()
+
+    def wired(self) -> list[Sighting]:
+        """What was sighted on the wire since the last call."""
+        found, self._wired = self._wired[-MOST:], []
+        return found
 
     async def wait(self, due: float) -> frozenset[int] | None:
         """The processes to look at; None for all, at the latest when that is due (monotonic)."""

@@ -10,7 +10,13 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 
+from services.discovery import stacks
+from services.discovery.stacks import Stack
 from services.messages import Container, FileIdentity, Site, Target, Targets, TlsFamily, TlsProcess
+
+UNREADABLE = "discovery is not permitted to read what it has mapped"
+MEND_UNREADABLE = "run discovery as root with CAP_SYS_PTRACE in the host's PID namespace"
+UNKNOWN = "no TLS code that is known is in it: it relays TLS of others, or has its own"
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -40,6 +46,9 @@ class Seen(Struct, frozen=True, kw_only=True):
     process: str
     reaches: tuple[Reach, ...]
     container: Container = Container(id="")
+    on_wire: bool = False  # TLS of it goes over sockets past all probes
+    stacks: tuple[Stack, ...] = ()  # what is in it besides what is probed; only where on_wire
+    unreadable: bool = False
 
 
 def targets(node: str, time_ns: int, standing: Iterable[Reach], seen: Iterable[Seen]) -> Targets:
@@ -114,13 +123,32 @@ def _target(reach: Reach) -> Target:
 def _process(seen: Seen) -> TlsProcess:
     """A process is named by the first of its files that can be probed, else by why none can."""
     covered = next((r for r in seen.reaches if r.finding.sites), None)
-    reach = covered or seen.reaches[0]
+    reach = covered or next(iter(seen.reaches), None)
     return TlsProcess(
         pid=seen.pid,
         start_boot_ns=seen.start_boot_ns,
         process=seen.process,
-        target=reach.finding.identity.key() if covered else "",
-        library=reach.finding.library,
-        reason="" if covered else f"{reach.name}: {reach.finding.reason}",
+        target=covered.finding.identity.key() if covered else "",
+        library=reach.finding.library if reach else stacks.library(seen.stacks),
+        reason="" if covered else _reason(seen, reach),
+        mend=_mend(seen),
+        seen_on_wire=seen.on_wire,
+        beside=stacks.phrase(seen.stacks) if covered else "",
         container_id=seen.container.id,
     )
+
+
+def _reason(seen: Seen, reach: Reach | None) -> str:
+    """Of a process that nothing covers."""
+    reasons = [f"{reach.name}: {reach.finding.reason}"] if reach else []
+    if seen.unreadable:
+        reasons.append(UNREADABLE)
+    if seen.stacks:
+        reasons.append(f"{stacks.phrase(seen.stacks)}: no probe reads it")
+    return "; ".join(reasons) or UNKNOWN
+
+
+def _mend(seen: Seen) -> str:
+    if seen.unreadable:
+        return MEND_UNREADABLE
+    return stacks.mend(seen.stacks) if seen.stacks or not seen.on_wire else stacks.OTHER_END

@@ -1,4 +1,5 @@
-"""Scans the host's processes for TLS libraries that they have mapped.
+"""Scans the host's processes for TLS libraries that they have mapped, and names the TLS code of
+those whose records were sighted on the wire.
 
 Knows procfs and how a file that a process mapped is reached from here; a process that ends while it
 is looked at is skipped. Plainwire's own processes are not looked at.
@@ -7,13 +8,21 @@ is looked at is skipped. Plainwire's own processes are not looked at.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator
+
+import msgspec
 
 from services import procfs
 from services.discovery import libraries, reaching
 from services.discovery.containers import Containers
 from services.discovery.files import Files
 from services.discovery.inventory import Reach, Seen
+from services.discovery.searching import Search
+from services.discovery.wired import Wired
+from services.messages import Sighting
+
+SEARCH_AGAIN = 60.0  # seconds: a process may load other code later
 
 
 class Scan:
@@ -22,23 +31,75 @@ class Scan:
     def __init__(self, files: Files) -> None:
         self._files = files
         self._containers = Containers()
+        self.wired, self.search = Wired(), Search()
+        self._named: dict[int, tuple[float, Seen]] = {}  # of those on the wire, and when
 
     def look(self, pids: Iterable[int] | None = None) -> list[Seen]:
         """At these processes, or at all."""
         wanted = procfs.pids() if pids is None else pids
-        return [process for pid in wanted if (process := self._process(pid)) is not None]
+        found = [process for pid in wanted if (process := self._process(pid)) is not None]
+        return [*found, *self._ended()] if pids is None else found
 
     def _process(self, pid: int) -> Seen | None:
         reaches = [*self._executable(pid), *self._mapped(pid)]
-        status = procfs.stat(pid) if reaches else None
-        if status is None or pid == os.getpid() or procfs.is_own(procfs.arguments(pid)):
+        status = procfs.stat(pid) if reaches or self.wired.has(pid) else None
+        on_wire = status is not None and self.wired.of(pid, status.start_boot_ns) is not None
+        if status is None or not (reaches or on_wire):
             return None
-        return Seen(
+        if status.state in "ZX" or pid == os.getpid() or procfs.is_own(procfs.arguments(pid)):
+            return None
+        seen = Seen(
             pid=pid,
             start_boot_ns=status.start_boot_ns,
             process=status.process,
             reaches=tuple(reaches),
             container=self._containers.of(pid),
+        )
+        return self._name(seen, time.monotonic()) if on_wire else seen
+
+    def _name(self, seen: Seen, now: float) -> Seen:
+        """With the TLS code that is in it besides what is probed; that is searched seldom."""
+        since, before = self._named.get(seen.pid, (0.0, seen))
+        known = before.on_wire and before.start_boot_ns == seen.start_boot_ns
+        if known and before.reaches == seen.reaches and now - since < SEARCH_AGAIN:
+            return before
+        covered = frozenset(reach.name for reach in seen.reaches if reach.finding.sites)
+        unreadable = procfs.is_unreadable(seen.pid)
+        stacks = () if unreadable else self.search.of_process(seen.pid, covered)
+        named = msgspec.structs.replace(seen, on_wire=True, stacks=stacks, unreadable=unreadable)
+        if unreadable:
+            named = self._by_sighting(named)
+        self._named[seen.pid] = now, named
+        return named
+
+    def _by_sighting(self, seen: Seen) -> Seen:
+        """Whoever saw it may have been allowed to ask what it runs."""
+        sighting = self.wired.of(seen.pid, seen.start_boot_ns)
+        path = sighting.executable if sighting else ""
+        return msgspec.structs.replace(
+            seen, stacks=tuple(self.search.of_file(path, path)) if path else ()
+        )
+
+    def _ended(self) -> list[Seen]:
+        """Of those on the wire, named as when they lived, or by what they ran."""
+        ended = self.wired.ended(procfs.is_alive, time.monotonic())
+        for pid in self._named.keys() - self.wired.pids():
+            del self._named[pid]
+        return [self._as_it_was(sighting) for sighting in ended]
+
+    def _as_it_was(self, sighting: Sighting) -> Seen:
+        _, named = self._named.get(sighting.pid, (0.0, None))
+        if named is not None and self.wired.of(sighting.pid, named.start_boot_ns) is sighting:
+            uncovered = tuple(reach for reach in named.reaches if not reach.finding.sites)
+            return msgspec.structs.replace(named, reaches=uncovered)  # it is no target's way now
+        return self._by_sighting(
+            Seen(
+                pid=sighting.pid,
+                start_boot_ns=sighting.start_boot_ns,
+                process=sighting.process,
+                reaches=(),
+                on_wire=True,
+            )
         )
 
     def _mapped(self, pid: int) -> Iterator[Reach]:

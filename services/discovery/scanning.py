@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -23,7 +24,7 @@ from services.discovery.probing import Returns
 from services.discovery.processes import Scan, standing
 from services.discovery.settings import Settings
 from services.discovery.system import SystemLibraries
-from services.messages import ServiceLedger, Targets
+from services.messages import ServiceLedger, Sighting, Targets
 from services.runtime import Runtime
 
 REPEAT = 30.0  # seconds
@@ -49,6 +50,10 @@ class Discovery:
             return Returns(self.settings.uretprobes)
         safe = kernels.uretprobes_are_safe(os.uname().release)
         return Returns.STILL if safe else Returns.NEVER
+
+    def hear(self, sightings: Iterable[Sighting]) -> None:
+        """Of processes whose TLS goes over sockets past all probes."""
+        self._scan.wired.hear(sightings)
 
     def look(self) -> Targets:
         """Blocking: the node's state now."""
@@ -82,6 +87,9 @@ class Discovery:
         self.counters["processes"] = len(state.processes)
         self.counters["processes_uncovered"] = sum(not p.target for p in state.processes)
         self.counters["files_resolved"] = self.files.resolved
+        self.counters["files_searched"] = self._scan.search.searched
+        self.counters["files_searched_in_part"] = self._scan.search.cut
+        self.counters["wired_evicted"] = self._scan.wired.evicted
 
     def message(self, state: Targets) -> bytes:
         """As one message of the bus; processes that find no room in it are counted."""
@@ -98,6 +106,7 @@ async def publish_changes(running: Runtime, discovery: Discovery, hints: Hints) 
     pids: frozenset[int] | None = None
     due = 0.0
     while True:
+        discovery.hear(hints.wired())
         if pids is None:
             due = time.monotonic() + discovery.settings.interval
             state = await asyncio.to_thread(discovery.look)

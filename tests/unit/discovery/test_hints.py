@@ -41,3 +41,13 @@ async def test_too_many_are_a_scan_of_all() -> None:
     heard = Hints()
     heard.hear(told(*range(1, hints.MOST + 2)))
     assert await heard.wait(time.monotonic() + 60) is None
+
+
+async def test_what_was_sighted_on_the_wire_is_handed_over_once() -> None:
+    heard = Hints()
+    wired = Sighting(pid=3, kind="tls_on_wire", process="app")
+    heard.hear(told(1))
+    heard.hear(msgspec.json.encode(Sightings(node="n", sightings=(wired,))))
+    assert heard.wired() == [wired]
+    assert heard.wired() == []
+    assert await heard.wait(time.monotonic() + 60) == {1, 3}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from services.discovery import inventory
+from services.discovery import inventory, stacks
 from services.discovery.inventory import Finding, Reach, Seen
-from services.messages import FileIdentity, Site
+from services.messages import FileIdentity, Site, TlsProcess
 
 SITE = Site(
     operation="read",
@@ -92,3 +92,44 @@ def test_a_state_too_large_for_the_bus_keeps_its_targets() -> None:
     assert fitting.targets == state.targets
     assert 0 < len(fitting.processes) < 100
     assert len(msgspec.json.encode(fitting)) <= whole // 2
+
+
+def named(process: Seen) -> TlsProcess:
+    (found,) = inventory.targets("n", 7, [], [process]).processes
+    return found
+
+
+def on_wire(process: Seen, *libraries: str, unreadable: bool = False) -> TlsProcess:
+    known = (stacks.by_name(path) for path in libraries)
+    found = tuple(stack for stack in known if stack is not None)
+    wired = msgspec.structs.replace(process, on_wire=True, stacks=found, unreadable=unreadable)
+    return named(wired)
+
+
+def test_what_goes_over_the_wire_is_named_by_the_code_that_is_there() -> None:
+    found = on_wire(seen(2), "/jdk/libjvm.so")
+    assert (found.target, found.library, found.seen_on_wire) == ("", "jsse", True)
+    assert found.reason == "Java's own TLS (JSSE) in libjvm.so: no probe reads it"
+    assert found.mend == stacks.OTHER_END
+
+
+def test_unknown_code_is_said_to_be_unknown() -> None:
+    found = on_wire(seen(2))
+    assert (found.reason, found.mend) == (inventory.UNKNOWN, stacks.OTHER_END)
+
+
+def test_a_library_without_sites_stays_the_first_reason() -> None:
+    found = on_wire(seen(2, reach(1, "/l", reason="no symbols")), "/a/libnss3.so")
+    assert found.reason == "/usr/lib/libssl.so.3: no symbols; NSS in libnss3.so: no probe reads it"
+
+
+def test_other_code_beside_a_probed_library_is_told_as_such() -> None:
+    found = on_wire(seen(2, reach(1, "/l")), "/jdk/libjvm.so")
+    assert (found.target, found.reason) == ("1-1", "")
+    assert found.beside == "Java's own TLS (JSSE) in libjvm.so"
+    assert named(seen(2, reach(1, "/l"))).beside == ""
+
+
+def test_what_can_t_be_read_is_said_to_be_so() -> None:
+    found = on_wire(seen(2), unreadable=True)
+    assert (found.reason, found.mend) == (inventory.UNREADABLE, inventory.MEND_UNREADABLE)
