@@ -25,6 +25,14 @@ _URL_HEADERS = frozenset(
     }
 )  # fmt: skip
 _CACHED_LENGTH = 64  # names are anybody's: the cache stays small
+_SUBPROTOCOLS = "sec-websocket-protocol"
+_ANNOUNCES = frozenset({"bearer", "authorization", "basic", "access_token"})
+# base64url.bearer.authorization.k8s.io.TOKEN, bearer.TOKEN, auth-TOKEN; a JWT
+_TOKEN_LIKE = re.compile(
+    r"((?:[\w.-]*\b(?:bearer|authorization|auth|token|jwt)\b(?:\.k8s\.io)?[.:~|-]))(?=.)"
+    r"|(?:eyJ[\w-]{5,}\.[\w-]+\.[\w-]*)\Z",
+    re.IGNORECASE,
+)
 _NEVER = frozenset({"traceparent", "tracestate"})
 
 # https://user:pass@host, or the authority-form user:pass@host; /@scope/name is a path.
@@ -46,6 +54,8 @@ def _find_kind(name: str) -> Literal["secret", "url"] | None:
     lowered = name.strip().lower()
     if lowered in _NEVER:
         return None
+    if lowered == _SUBPROTOCOLS:
+        return "secret"
     if sensitive.rule(lowered) is not None:
         return "secret"
     return "url" if lowered in _URL_HEADERS else None
@@ -69,6 +79,8 @@ def _header(name: str | None, value: str | None, found: Found) -> tuple[str | No
         found.append("header.unknown")
         return None, None
     match _kind(name):
+        case "secret" if name.strip().lower() == _SUBPROTOCOLS:
+            return name, _subprotocols(value, found)
         case "secret":
             found.append(f"header.{sensitive.rule(name)}")
             return name, REPLACEMENT
@@ -76,6 +88,26 @@ def _header(name: str | None, value: str | None, found: Found) -> tuple[str | No
             return name, target(value, found)
         case None:
             return name, value
+
+
+def _subprotocols(value: str, found: Found) -> str:
+    """Browsers can send no Authorization with a WebSocket, so tokens stand here: behind a name, or
+    in one that tells of a bearer. Names of protocols stay."""
+    shown, before = [], ""
+    for piece in value.split(","):
+        bare = piece.strip()
+        secret = _TOKEN_LIKE.match(bare)
+        if secret is not None or before in _ANNOUNCES or _is_secret_word(before):
+            piece = piece.replace(bare, (secret[1] or "" if secret else "") + REPLACEMENT, 1)
+            if bare != REPLACEMENT:
+                found.append("header.sec-websocket-protocol")
+        shown.append(piece)
+        before = bare.lower()
+    return ",".join(shown)
+
+
+def _is_secret_word(name: str) -> bool:
+    return "." not in name and sensitive.rule(name) is not None
 
 
 def authority(value: str | None, found: Found) -> str | None:

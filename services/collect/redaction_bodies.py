@@ -1,4 +1,4 @@
-"""Takes secrets out of JSON (also within SSE) and form bodies, by the names that hold them.
+"""Takes secrets out of JSON (also in SSE), forms and multipart bodies, by the names that hold them.
 
 Works on the bytes: what is no secret's value stays byte for byte, and a body that is cut short or
 broken is redacted as far as it goes. Knows no other media types, and no body but whole ones.
@@ -19,6 +19,11 @@ Kind = Literal["json", "events", "form"]
 
 EVENTS = "text/event-stream"
 _FORM = "application/x-www-form-urlencoded"
+_MULTIPART = "multipart/form-data"
+_UNTOLD = frozenset({"", "text/plain", "application/octet-stream"})
+_FORM_LIKE = re.compile(rb"[\w.\-\[\]%+]{1,64}=\S*\s?")
+_BLANK = re.compile(rb"\n\r?\n")
+_PART_NAME = re.compile(rb"""(?<![\w*])name\s*=\s*(?:"((?:[^"\\]|\\.)*+)|([^";\s]+))""", re.I)
 _JSON_BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*[\[{]")
 _STRING = rb'"((?:[^"\\]|\\.|\\\Z)*+)("?)'
 _NAMED = re.compile(_STRING + rb"\s*(:?)\s*", re.DOTALL)
@@ -27,7 +32,11 @@ _TOKEN = re.compile(
 )
 _SUSPECT = (b"\\u", b"%", *sensitive.FRAGMENTS)
 _REACH = 64  # bytes to either side of a fragment in a name: what is longer costs no more
-_LIKELY = re.compile(rb'((?:%b)[^"\\]{0,%d})"\s*:\s*' % (b"|".join(sensitive.FRAGMENTS), _REACH))
+_SHORT = rb"(?:%b)(?![a-z])" % b"|".join(sensitive.SHORT)
+_ENDS_SHORT = re.compile(_SHORT)
+_LIKELY = re.compile(
+    rb'((?:%b|%b)[^"\\]{0,%d})"\s*:\s*' % (b"|".join(sensitive.FRAGMENTS), _SHORT, _REACH)
+)
 _VALUE = REPLACEMENT.encode()
 _QUOTED = b'"' + _VALUE + b'"'
 _NULL = b"null"
@@ -37,12 +46,18 @@ def body(data: bytes, media_type: str, found: Found) -> bytes:
     """`media_type` is the Content-Type as sent, or empty."""
     if not may_hold_secrets(data):
         return data
+    if (codec := _wide(data)) is not None:
+        return _wide_json(data, codec, found)
+    if media_type.lower().startswith(_MULTIPART):
+        return multipart(data, found)
     match kind(data, media_type):
+        case "form" if _JSON_BEGINS.match(data):  # of clients that call everything a form
+            return form(json(data, found)[0], found)
         case "form":
             return form(data, found)
         case "json" | "events":
             return json(data, found)[0]
-    return data
+    return form(data, found) if _may_be_form(data, media_type) else data
 
 
 def kind(data: bytes, media_type: str) -> Kind | None:
@@ -59,13 +74,61 @@ def form(data: bytes, found: Found) -> bytes:
     return pairs(data.decode("latin-1"), "body", found).encode("latin-1")
 
 
+def _may_be_form(data: bytes, media_type: str) -> bool:
+    """Nothing says what it is, and it looks like one."""
+    untold = media_type.partition(";")[0].strip().lower() in _UNTOLD
+    return untold and _FORM_LIKE.fullmatch(data) is not None
+
+
+def multipart(data: bytes, found: Found) -> bytes:
+    """Parts by their names (RFC 7578); the last may be cut short."""
+    border = data.partition(b"\n")[0].rstrip(b"\r")
+    if not border.startswith(b"--"):
+        return data
+    border = b"\n" + border
+    parts = (b"\n" + data).split(border)
+    return border.join(_part(part, found) for part in parts)[1:]
+
+
+def _part(part: bytes, found: Found) -> bytes:
+    blank = _BLANK.search(part)
+    name = _PART_NAME.search(part, 0, blank.start()) if blank else None
+    if blank is None or name is None or blank.end() == len(part):
+        return part
+    head, value = part[: blank.end()], part[blank.end() :]
+    rule = sensitive.rule((name[1] or name[2] or b"").decode(errors="replace"))
+    if rule is not None:
+        found.append(f"body.{rule}")
+        return head + _VALUE + (b"\r" if value.endswith(b"\r") else b"")
+    return head + json(value, found)[0] if _JSON_BEGINS.match(value) else part
+
+
+def _wide(data: bytes) -> str | None:
+    """The codec of JSON in UTF-16."""
+    start = data[:4].removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff")[:2]
+    if start in (b"{\0", b"[\0"):
+        return "utf-16-le"
+    return "utf-16-be" if start in (b"\0{", b"\0[") else None
+
+
+def _wide_json(data: bytes, codec: str, found: Found) -> bytes:
+    cut = len(data) & ~1
+    narrow = data[:cut].decode(codec, "surrogatepass").encode(errors="surrogatepass")
+    redacted = json(narrow, found)[0]
+    if redacted == narrow:
+        return data
+    return redacted.decode(errors="surrogatepass").encode(codec, "surrogatepass")
+
+
 def may_hold_secrets(data: bytes) -> bool:
     """An escape may spell any letter: \\u0074oken in JSON, %74oken in a form."""
+    if b"\0" in data[:4]:
+        return True
     lowered = data.lower()
-    for part in _SUSPECT:  # noqa: SIM110  any() costs more than all that it asks
+    for part in _SUSPECT:
         if part in lowered:
             return True
-    return False
+    return any(part in lowered for part in sensitive.SHORT) and bool(_ENDS_SHORT.search(lowered))
 
 
 class Secret(NamedTuple):

@@ -1,6 +1,7 @@
 """Which names hold secrets: one list for headers, query, forms and JSON.
 
-Knows names only, in any case and with their words joined by `-`, `_` or nothing.
+Knows names only, in any case and with their words joined by `-`, `_` or nothing; and the words that
+make others of these.
 """
 
 from __future__ import annotations
@@ -33,14 +34,34 @@ KIN = (
     "x-vault-token", "x-xsrf-token",
 )  # fmt: skip
 
+# Names that programs make of these, however they join the words: db_password, smtpPassword2.
+_ANYWHERE = ("password", "passwd", "passphrase")
+_ENDINGS = (
+    "secret", "token", "api-key", "access-key", "secret-key", "private-key", "auth-key",
+    "signing-key", "encryption-key", "credential", "credentials", "signature", "session-id",
+    "sessid", "passcode", "card-number", "security-code",
+)  # fmt: skip
+_LAST_WORDS = frozenset({"pwd", "pin", "cvv", "cvc", "otp", "jwt", "sig", "ssn"})
+# What ends so and tells nobody anything: pages of lists, CORS.
+_HARMLESS = (
+    "pagetoken", "nexttoken", "continuationtoken", "synctoken", "canceltoken",
+    "cancellationtoken", "allowcredentials", "withcredentials", "includecredentials",
+)  # fmt: skip
+
 # Each name has one of these within a word: bytes that hold none of them hold no name.
 FRAGMENTS = (
-    b"token", b"key", b"auth", b"secret", b"password", b"cookie", b"postman", b"sha256", b"cert",
-    b"assertion", b"jwt", b"passphrase", b"passwd", b"pwd", b"signature",
+    b"token", b"key", b"auth", b"secret", b"pass", b"cookie", b"postman", b"sha256", b"cert",
+    b"assertion", b"signature", b"credential", b"sess", b"card", b"securit",
 )  # fmt: skip
+# Or ends a word with one of these, which many other words hold.
+SHORT = tuple(sorted(word.encode() for word in _LAST_WORDS))
 
 LISTED = (*KIN, *NAMES)
 _WORD = re.compile(r"[A-Z]?[a-z0-9]+")
+_LETTERS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_NOT_IN_NAMES = re.compile(r"[^a-z]+")
+_SQUASHED = {ending.replace("-", ""): ending for ending in _ENDINGS}
+_SQUASHED_ENDINGS = tuple(_SQUASHED)
 _CACHED_LENGTH = 64  # names are anybody's: the cache stays small
 _NESTING = re.compile(r"[\[\].]+")
 
@@ -60,12 +81,30 @@ def rule(name: str) -> str | None:
 
 
 def _find(name: str) -> str | None:
-    lowered = name.strip().lower()
-    found = _SENSITIVE.get(lowered)
-    if found is None and _NESTING.search(lowered):
-        parts = (_SENSITIVE.get(part) for part in _NESTING.split(lowered))
-        found = next((part for part in parts if part is not None), None)
-    return found
+    stripped = name.strip()
+    found = _SENSITIVE.get(stripped.lower())
+    if found is not None:
+        return found
+    parts = [part for part in _NESTING.split(stripped) if part]
+    listed = (_SENSITIVE.get(part.lower()) for part in parts)
+    made = (_made(part) for part in parts)
+    return next((rule for rule in (*listed, *made) if rule is not None), None)
+
+
+def _made(name: str) -> str | None:
+    """The words of a secret within it: at its end, some anywhere. Digits count for nothing."""
+    squashed = _NOT_IN_NAMES.sub("", name.lower())
+    for known in _ANYWHERE:
+        if known in squashed:
+            return known
+    if squashed.endswith(_HARMLESS):
+        return None
+    for ending in _SQUASHED_ENDINGS:
+        if squashed.endswith(ending):
+            return _SQUASHED[ending]
+    words = _LETTERS.findall(name)
+    last = words[-1].lower() if words else ""
+    return last if last in _LAST_WORDS else None
 
 
 _cached = lru_cache(maxsize=4096)(_find)

@@ -18,7 +18,9 @@ def test_every_listed_name_is_secret_in_any_case(name: str) -> None:
 
 @pytest.mark.parametrize("name", sensitive.LISTED)
 def test_every_listed_name_has_a_fragment(name: str) -> None:
-    assert any(fragment in name.lower().encode() for fragment in sensitive.FRAGMENTS)
+    assert any(
+        fragment in name.lower().encode() for fragment in (*sensitive.FRAGMENTS, *sensitive.SHORT)
+    )
 
 
 def test_there_are_forty_names() -> None:
@@ -127,3 +129,22 @@ def test_an_authority_loses_its_userinfo() -> None:
     assert redaction.authority(None, found) is None
     assert redaction.target(None, found) is None
     assert found == ["url.userinfo"]
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("graphql-ws", "graphql-ws"),
+        ("chat, v12.stomp", "chat, v12.stomp"),
+        ("base64url.bearer.authorization.k8s.io.QUJD, base64.binary.k8s.io",
+         "base64url.bearer.authorization.k8s.io.*REDACTED*, base64.binary.k8s.io"),
+        ("Bearer, abc.def", "Bearer, *REDACTED*"),
+        ("chat, access_token, abc", "chat, access_token, *REDACTED*"),
+        ("eyJhbGciOi.eyJzdWIi.c2ln", "*REDACTED*"),
+        ("chat,token.abc", "chat,token.*REDACTED*"),
+    ],
+)  # fmt: skip
+def test_tokens_among_the_subprotocols_of_a_websocket_go(said: str, shown: str) -> None:
+    assert redaction.headers((("Sec-WebSocket-Protocol", said),), []) == (
+        ("Sec-WebSocket-Protocol", shown),
+    )

@@ -10,6 +10,10 @@ FORM = "application/x-www-form-urlencoded; charset=utf-8"
 JSON = "application/json"
 
 
+def wide(text: str) -> bytes:
+    return text.encode("utf-16-le")
+
+
 @pytest.mark.parametrize(
     ("data", "shown"),
     [
@@ -61,3 +65,45 @@ def test_forms_lose_the_values_of_secret_names() -> None:
         b"user=me&password=*REDACTED*&user[token]=*REDACTED*&caf\xe9=1&pass%77ord=*REDACTED*"
     )
     assert found == ["body.password", "body.token", "body.password"]
+
+
+@pytest.mark.parametrize(
+    ("data", "media", "shown"),
+    [
+        (b'{"password":"x"}', FORM, b'{"password":"*REDACTED*"}'),
+        (b"a=b&password=x", "", b"a=b&password=*REDACTED*"),
+        (b"a=b&password=x\n", "text/plain; charset=utf-8", b"a=b&password=*REDACTED*"),
+        (b"said password=x and more", "text/plain", b"said password=x and more"),
+        (wide('[{"token":"é"}]'), JSON, wide('[{"token":"*REDACTED*"}]')),
+        (wide('\ufeff{"a":"é"}'), JSON, wide('\ufeff{"a":"é"}')),
+        (wide('{"token":"é"}')[:-5], JSON, wide('{"token":"*REDACTED*')),
+    ],
+    ids=["JSON as a form", "form", "form as text", "prose", "UTF-16", "no secret", "cut"],
+)  # fmt: skip
+def test_what_is_not_what_it_is_called_is_redacted_all_the_same(
+    data: bytes, media: str, shown: bytes
+) -> None:
+    assert body(data, media, []) == shown
+
+
+PARTS = (
+    b'--X\r\nContent-Disposition: form-data; name="user"\r\n\r\nme--X\r\n'
+    b'--X\r\nContent-Disposition: form-data; filename="a"; name=db_password\r\n\r\nhun\r\nter2\r\n'
+    b'--X\r\nContent-Disposition: form-data; name="meta"; filename="token"\r\n\r\n'
+    b'{"pin":1}\r\n--X--\r\n'
+)
+
+
+def test_parts_lose_the_values_of_secret_names() -> None:
+    found: list[str] = []
+    shown = body(PARTS, "multipart/form-data; boundary=X", found)
+    assert shown == PARTS.replace(b"hun\r\nter2", b"*REDACTED*").replace(
+        b'"pin":1', b'"pin":"*REDACTED*"'
+    )
+    assert found == ["body.password", "body.pin"]
+    cut = PARTS[: PARTS.index(b"ter2") + 2]
+    assert body(cut, "multipart/form-data", []).endswith(b"\r\n\r\n*REDACTED*")
+
+
+def test_multipart_without_a_border_stays() -> None:
+    assert body(b"password: x", "multipart/form-data", []) == b"password: x"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import time
 from urllib.parse import quote, quote_plus
 
 import msgspec
-from hypothesis import given
+import pytest
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from services.collect import delivery, redaction, redaction_bodies, sensitive
@@ -108,7 +110,64 @@ def _has_secret_name(value: object) -> bool:
     return isinstance(value, list) and any(map(_has_secret_name, value))
 
 
-@given(st.binary(max_size=200), st.sampled_from(["", "application/json", redaction_bodies._FORM]))
+MULTIPART = "multipart/form-data; boundary=X"
+KINDS = ["", "text/plain", "application/json", redaction_bodies._FORM, MULTIPART]
+ENCODINGS = ["utf-8", "utf-16", "utf-16-le", "utf-16-be"]
+prefixes = st.sampled_from(["", "db_", "x-", "my.", "user[", "smtp"])
+
+
+@given(secrets, prefixes, names, st.sampled_from(KINDS), st.sampled_from(ENCODINGS))
+def test_no_secret_survives_in_json_whatever_it_is_called_and_encoded_in(
+    secret: str, prefix: str, name: str, kind: str, encoding: str
+) -> None:
+    called = f"{prefix}{name}"
+    assume(sensitive.rule(called))
+    data = json.dumps({"a": 1, called: secret, "b": [2]}).encode(encoding)
+    if kind == MULTIPART:
+        disposition = f'Content-Disposition: form-data; name="{called}"'
+        data = f"--X\r\n{disposition}\r\n\r\n{secret}\r\n--X--\r\n".encode()
+    shown = redaction_bodies.body(data, kind, [])
+    for form in (secret, json.dumps(secret)[1:-1]):
+        assert form.encode(encoding).removeprefix(b"\xff\xfe") not in shown
+
+
+KNOWN = (*sensitive.FRAGMENTS, *sensitive.SHORT)
+
+
+@given(names, st.sampled_from(["", "a", "db", "prod1"]), st.sampled_from("-_."))
+def test_what_a_secrets_name_is_made_of_is_known_by_a_fragment(
+    name: str, prefix: str, joint: str
+) -> None:
+    made = f"{prefix}{joint}{name}" if prefix else name
+    rule = sensitive.rule(made)
+    assert rule is not None or prefix
+    assert rule is None or any(part in made.lower().encode() for part in KNOWN)
+    assert rule is None or sensitive.rule(rule) is not None
+
+
+@given(st.lists(st.sampled_from(["chat", "Bearer", "token.", "eyJ12345.ab.cd", "a b"]), max_size=5))
+def test_subprotocols_are_redacted_only_once(pieces: list[str]) -> None:
+    said = (("sec-websocket-protocol", ", ".join(pieces)),)
+    once = redaction.headers(said, [])
+    assert redaction.headers(once, []) == once
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "piece",
+    [b'"token', b'"token":"', b"token=", b"pin", b"a=b&", b"--X\r\nname=\r\n", b"{\0", b"name  ",
+     b"[", b"\\u0074oken", b"token.", b"password[", b'\r\n--X\r\nA: b; name="token"\r\n\r\nv'],
+)  # fmt: skip
+def test_the_time_that_hostile_bodies_take_is_bounded(kind: str, piece: bytes) -> None:
+    for begin in (b"", b"{", b"--X\r\n", b"a=", b"{\0"):
+        data = (begin + piece * 65536)[:65536]
+        before = time.process_time()
+        redaction_bodies.body(data, kind, [])
+        redaction.headers((("sec-websocket-protocol", data.decode("latin-1")),), [])
+        assert time.process_time() - before < 3
+
+
+@given(st.binary(max_size=200), st.sampled_from(KINDS))
 def test_any_bytes_are_redacted_without_harm_and_only_once(data: bytes, kind: str) -> None:
     once = redaction_bodies.body(data, kind, [])
     assert redaction_bodies.body(once, kind, []) == once

@@ -1,0 +1,32 @@
+"""Names of secrets: those that are listed, and those that programs make of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.collect import sensitive
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["db_password", "DB_PASSWORD", "dbPassword", "smtpPassword2", "userpassword", "password_hash",
+     "user[db_password]", "config.smtp.password", "sig", "X-Hub-Signature-256", "pin", "userPin",
+     "PIN", "cvv", "CVV2", "cardCvc", "cardNumber", "card_number", "sessionId", "session-id",
+     "PHPSESSID", "JSESSIONID", "credentials", "aws-credentials", "bot-token", "otp", "loginOtp",
+     "secretAccessKey", "aws_access_key", "x-api-key-2", "CLIENT_SECRET", "ssn"],
+)  # fmt: skip
+def test_names_of_secrets_are_known_however_their_words_are_joined(name: str) -> None:
+    rule = sensitive.rule(name)
+    assert rule is not None
+    assert sensitive.rule(rule) is not None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["shipping", "mapping", "opinion", "design", "signup", "author", "keyboard", "id", "code",
+     "token_type", "max_tokens", "nextPageToken", "next_token", "continuationToken",
+     "Access-Control-Allow-Credentials", "idempotency-key", "cache_key", "Sec-WebSocket-Key",
+     "secret_name", "passenger", "cardinality", "spinning", "session", "tokenizer"],
+)  # fmt: skip
+def test_names_that_only_look_like_those_of_secrets_are_not(name: str) -> None:
+    assert sensitive.rule(name) is None
