@@ -23,9 +23,10 @@ async def serve(
     name = str(writer.get_extra_info("peername")[1])
     while (request := await _receive(connection, reader, writer)) is not None:
         reply = await service.respond(request)
-        writer.write(_encode(connection, request, reply))
+        sent = _encode(connection, request, reply)
+        writer.write(sent)
         await writer.drain()
-        service.answered(name, request, reply)
+        service.answered(name, request, reply._replace(headers=_headers(sent)))
         if connection.our_state is h11.MUST_CLOSE:
             return
         connection.start_next_cycle()
@@ -68,3 +69,9 @@ def _encode(connection: h11.Connection, request: Request, reply: Answer) -> byte
         events += [h11.Data(data=part) for part in (reply.body[:half], reply.body[half:]) if part]
     events.append(h11.EndOfMessage())
     return b"".join(connection.send(event) or b"" for event in events)
+
+
+def _headers(sent: bytes) -> list[tuple[str, str]]:
+    """As they went over the wire: h11 adds its own."""
+    lines = sent.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
+    return [(name, value) for name, _, value in (line.partition(": ") for line in lines)]

@@ -49,7 +49,7 @@ class Connection:
 
     async def respond(self, stream: int) -> None:
         request = _request(self.heads.pop(stream), bytes(self.bodies.pop(stream)))
-        reply = await self.service.respond(request)
+        reply = _with_length(await self.service.respond(request))
         try:
             await self.send(stream, request, reply)
         except h2.exceptions.H2Error:
@@ -60,8 +60,6 @@ class Connection:
     async def send(self, stream: int, request: Request, reply: Answer) -> None:
         body = b"" if request.method == "HEAD" else reply.body
         head = [(":status", str(reply.status)), *reply.headers]
-        if reply.status != 204:
-            head.append(("content-length", str(len(reply.body))))
         self.state.send_headers(stream, head, end_stream=not body)
         while body:
             room = min(
@@ -94,6 +92,12 @@ async def serve(
             await writer.drain()
         connection.gone = True
         connection.window_grew.set()
+
+
+def _with_length(reply: Answer) -> Answer:
+    if reply.status == 204:
+        return reply
+    return reply._replace(headers=[*reply.headers, ("content-length", str(len(reply.body)))])
 
 
 def _request(head: list[tuple[str, str]], body: bytes) -> Request:

@@ -1,0 +1,178 @@
+"""Programs of many languages and TLS libraries: each request is witnessed, equal to what both ends
+wrote down, on the side of the program and on that of the server.
+
+GnuTLS (wget, git), OpenSSL linked into a program (Node, Rust), brought by a wheel or in a place of
+its own, or the system's (Ruby, PHP, Perl, Rust). nginx is in test_nginx.py.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support import comparing, leftovers, pipeline, plans, programs, workload
+from tests.support.pipeline import Pipeline, Stored
+from tests.support.plans import Exchanged
+from tests.support.programs import Program
+
+PROGRAMS: dict[str, Callable[[Path], Program]] = {
+    "node-https": lambda _: programs.node("https"),
+    "node-fetch": lambda _: programs.node("fetch"),
+    "node-http2": lambda _: programs.node("http2"),
+    "wget": lambda _: programs.wget(),
+    "ruby": lambda _: programs.scripted("ruby", "rb"),
+    "php": lambda _: programs.scripted("php", "php"),
+    "perl": lambda _: programs.scripted("perl", "pl"),
+    "native-tls": lambda _: programs.native_tls("dynamic"),
+    "native-tls-static": lambda _: programs.native_tls("static"),
+    "pycurl": lambda _: programs.pycurl(),
+    "prefixed": programs.prefixed,
+}
+SECONDS = 90
+
+
+class Told(NamedTuple):
+    """What became of a program, and what it wrote down: by id, status and body."""
+
+    program: Program
+    status: int
+    answers: dict[str, tuple[int, bytes]]
+
+
+class Traffic(NamedTuple):
+    told: dict[str, Told | str]  # or why there was none
+    served: dict[str, Exchanged]
+    stored: list[Stored]
+    port: int
+    pipeline: Pipeline
+
+
+@pytest.fixture(scope="module")
+def traffic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traffic]:
+    """All programs at once, so that it takes no longer than the slowest."""
+    folder = tmp_path_factory.mktemp("languages")
+    found = {name: _found(make, folder) for name, make in PROGRAMS.items()}
+    ready = {name: program for name, program in found.items() if isinstance(program, Program)}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(leftovers.none_left("languages"))
+        line = stack.enter_context(pipeline.running(folder / "line"))
+        server = stack.enter_context(workload.serving(folder))
+        for program in ready.values():
+            stack.enter_context(_attached(line, program))
+        started = {n: _start(n, p, server.port, folder) for n, p in ready.items()}
+        told: dict[str, Told | str] = {
+            name: program for name, program in found.items() if isinstance(program, str)
+        }
+        for name, process in started.items():
+            status = process.wait(SECONDS)
+            told[name] = Told(ready[name], status, _answers(folder / f"{name}.log"))
+        line.settle()
+        served = {e.id: e for e in server.exchanged()}
+        yield Traffic(told, served, line.witnesses(), server.port, line)
+
+
+def _found(make: Callable[[Path], Program], folder: Path) -> Program | str:
+    try:
+        return make(folder)
+    except pytest.skip.Exception as reason:
+        return str(reason)
+
+
+@contextlib.contextmanager
+def _attached(line: Pipeline, program: Program) -> Iterator[None]:
+    """Where its TLS code is nobody's but its own: known before it says anything."""
+    if program.file is None:
+        yield
+        return
+    with subprocess.Popen(
+        program.waiting, stdin=subprocess.PIPE, env=_environ(program), cwd=workload.ROOT
+    ):
+        line.wait_attached(program.file)
+        yield
+
+
+def _environ(program: Program) -> dict[str, str]:
+    clean = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    return {**clean, **program.environ}
+
+
+def _start(name: str, program: Program, port: int, folder: Path) -> subprocess.Popen[bytes]:
+    log, path = folder / f"{name}.log", folder / f"{name}.json"
+    log.touch()
+    plans.write(path, plans.plan(f"{name}-one"))
+    command = [*program.command, str(port), str(log), str(path)]
+    return subprocess.Popen(command, env=_environ(program), cwd=workload.ROOT)
+
+
+def _answers(log: Path) -> dict[str, tuple[int, bytes]]:
+    """Of a line of three, or of one as tests.support.plans has it."""
+    found = {}
+    for row in map(json.loads, log.read_text().splitlines()):
+        if isinstance(row, dict):
+            row = [row["id"], row["status"], row["response_body"]]
+        found[row[0]] = (row[1], base64.b64decode(row[2]))
+    return found
+
+
+def _whole(exchanged: Exchanged) -> tuple[bytes, bytes]:
+    """The body of an answer, and with its coding undone, as fetch gives it."""
+    coded = dict(exchanged.response_headers).get("content-encoding") == "gzip"
+    body = exchanged.response_body
+    return body, gzip.decompress(body) if coded else body
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_request_is_witnessed_on_both_sides(name: str, traffic: Traffic) -> None:
+    told = traffic.told[name]
+    if isinstance(told, str):
+        pytest.skip(told)
+    assert told.status == 0, "the program itself failed"
+    planned = plans.plan(f"{name}-one")
+    assert [*told.answers] == [p.id for p in planned]
+    ours = [s for s in traffic.stored if pipeline.request_id(s.witness).startswith(f"{name}-one-")]
+    for role in ("client", "server"):
+        witnesses = [s.witness for s in ours if s.witness.role == role]
+        assert sorted(pipeline.request_id(w) for w in witnesses) == [p.id for p in planned]
+        assert {w.protocol for w in witnesses} == {told.program.protocol}
+        for witness in witnesses:
+            truth = traffic.served[pipeline.request_id(witness)]
+            status, body = told.answers[truth.id]
+            assert status == truth.status, truth.id
+            assert body in _whole(truth), truth.id
+            comparing.check(witness, truth, f"127.0.0.1:{traffic.port}")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_witness_names_its_process_and_the_library_that_it_used(
+    name: str, traffic: Traffic
+) -> None:
+    told = traffic.told[name]
+    if isinstance(told, str):
+        pytest.skip(told)
+    sources = {
+        (s.witness.source.process, s.witness.source.tls)
+        for s in traffic.stored
+        if s.witness.role == "client" and pipeline.request_id(s.witness).startswith(f"{name}-one-")
+    }
+    ((process, tls),) = sources
+    assert process == told.program.process[:15]
+    assert re.fullmatch(told.program.tls, tls)
+
+
+def test_the_ledger_balances(traffic: Traffic) -> None:
+    """After all of the above: every byte is parsed, none lost."""
+    traffic.pipeline.settle()
+    ledger = traffic.pipeline.ledger("parse").bytes
+    assert ledger is not None
+    assert ledger.seen == ledger.parsed > 0
+    assert (ledger.in_flight, ledger.gaps, ledger.shed, ledger.opaque) == (0, {}, 0, 0)
