@@ -38,7 +38,7 @@ SYSCALLS = {
 }
 MAPS = (
     "shard_rings", "spare_rings", "shared", "marks", "control", "control_spare", "connections",
-    "tails", "names", "classes", "more", "wire_events", "wire_quiet",
+    "tails", "names", "births", "classes", "more", "wire_events", "wire_quiet",
 )  # fmt: skip
 MORE = ("on_more_egress", "on_more_ingress", "on_more_go_egress", "on_more_go_ingress")
 CALLS, GO_CALLS, CONTROL_PAGES, PIECES = 32768, 32768, 256, 24

@@ -29,6 +29,7 @@ WAITING = 0
 SHARED_COUNTERS = (
     "calls_refused", "connections_refused", "control_refused", "tails_refused",
     "connections_shed", "wire_refused", "go_calls_unmatched",
+    "calls_filtered", "calls_unmatched", "births_refused", "names_refused",
 )  # fmt: skip
 CLASSES, WITHHELD = 16, 16
 TAKEN = WITHHELD + CLASSES
@@ -42,7 +43,7 @@ class Verdict(IntEnum):
     CANARY = 3
 
 
-VERDICT_MASK = 3
+VERDICT_MASK, GENERATION_MASK = 3, 0xF8
 
 
 class ControlKind(IntEnum):

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.capture import kernel, layout, syscalls
+from services.capture.births import Births
 from services.capture.channel import Shape
 from services.capture.kernel import Descriptors, KernelError
 from services.capture.layout import Counts
@@ -44,6 +45,7 @@ class Kernel:
         self._tails = Map(self.maps["tails"], layout.TAIL_VALUE.size)
         self._names = Map(self.maps["names"], layout.NAME.size)
         self._classes = Map(self.maps["classes"], 8)
+        self.births = Births(Map(self.maps["births"], 8), self.memory)
         self._class_of: dict[bytes, int] = {}
         self._events: list[int] = []
         try:

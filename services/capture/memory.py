@@ -62,6 +62,13 @@ class Memory:
     def verdict(self, pid: int) -> Verdict:
         return Verdict(self._marks[pid] & layout.VERDICT_MASK)
 
+    def generation(self, pid: int) -> int:
+        """Another one means another process, or another program."""
+        return self._marks[pid] & layout.GENERATION_MASK
+
+    def counter(self, name: str) -> int:
+        return int(self.shared[1 + layout.SHARED_COUNTERS.index(name)])
+
     def set_verdict(self, pid: int, verdict: Verdict) -> None:
         """It spreads to the process's later children, and ends with the process."""
         self._marks[pid] = (self._marks[pid] & ~layout.VERDICT_MASK) | verdict

@@ -50,7 +50,9 @@ class Prober:
         own = frozenset((begin.parent, os.getpid()))
         self._overhearing = Overhearing(kernel, own, tell)
         self._attached: dict[str, Target] = {}
-        self._numbers: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}  # of what is attached; each is given once
+        self._given = 0
+        self._retired: list[int] = []
         self._woken = asyncio.Event()
         self._wanted = asyncio.Queue[tuple[Target, ...]]()
 
@@ -93,9 +95,11 @@ class Prober:
         while True:
             targets = await self._wanted.get()
             plan = reconcile.plan(targets, self._attached)
+            self._forget_retired()
             for key in plan.detach:
                 await asyncio.to_thread(self._probes.detach, key)
                 del self._attached[key]
+                self._retired.append(self._numbers.pop(key))
             failed: dict[str, str] = {}
             for target in plan.attach:
                 await self._attach(target, failed)
@@ -103,14 +107,22 @@ class Prober:
 
     async def _attach(self, target: Target, failed: dict[str, str]) -> None:
         key = target.identity.key()
-        number = self._numbers.setdefault(key, len(self._numbers) + 1)
+        self._given += 1
+        number = self._given
         self._looker.connections.libraries[number] = target.library
         try:
             await asyncio.to_thread(self._probes.attach, target, number)
         except KernelError as error:
             failed[key] = str(error)
+            self._retired.append(number)
         else:
-            self._attached[key] = target
+            self._attached[key], self._numbers[key] = target, number
+
+    def _forget_retired(self) -> None:
+        """Long after: what the kernel said of them before they went was read since."""
+        for number in self._retired:
+            del self._looker.connections.libraries[number]
+        self._retired.clear()
 
     # --- rings -> parent ---
 
@@ -131,6 +143,8 @@ class Prober:
     def _look(self, *, pulse: Pulse | None = None, answers: int = 0, final: bool = False) -> int:
         """The bytes that it found. What says nothing is not told."""
         looked = self._looker.look(pulse=pulse, answers=answers, final=final)
+        if pulse is not None:
+            self._kernel.births.tick()
         if looked.reads or looked.news or pulse is not None:
             self._tell(looked)
         return self._looker.size

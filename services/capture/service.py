@@ -223,8 +223,7 @@ class Service:
         )
 
     def _shared(self, name: str) -> int:
-        shared = self.reader.memory.shared if self.reader else None
-        return shared[1 + layout.SHARED_COUNTERS.index(name)] if shared else 0
+        return self.reader.memory.counter(name) if self.reader else 0
 
     def _rule(self, pid: int) -> str:
         verdict = self.reader.memory.verdict(pid) if self.reader else Verdict.DEFAULT

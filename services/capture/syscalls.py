@@ -80,6 +80,12 @@ class Map:
         found = ctypes.create_string_buffer(key_size)
         return found.raw if self._try(MAP_NEXT_KEY, None, address(found)) else None
 
+    def key_after(self, key: bytes) -> bytes | None:
+        """The first one where `key` is there no more."""
+        found = ctypes.create_string_buffer(len(key))
+        before = ctypes.create_string_buffer(key, len(key))
+        return found.raw if self._try(MAP_NEXT_KEY, before, address(found)) else None
+
     def _try(self, command: int, key: ctypes.Array[ctypes.c_char] | None, value: int) -> bool:
         try:
             _bpf(command, self._attributes(address(key) if key is not None else 0, value))

@@ -95,9 +95,9 @@ BPF_TABLE("hash", struct call_key, struct call, calls, CALLS);
 BPF_TABLE("lru_hash", struct parked_key, struct call, parked, 4096);
 BPF_TABLE("hash", struct connection_key, struct connection, connections, CONNECTIONS);
 /* TLS objects whose birth was seen: the generation of their process, and references above it. */
-BPF_TABLE("lru_hash", struct connection_key, u64, births, CONNECTIONS);
+BPF_TABLE("hash", struct connection_key, u64, births, CONNECTIONS);
 BPF_TABLE("hash", u64, struct tail, tails, TAILS);
-BPF_TABLE("lru_hash", u32, struct name, names, NAMES);
+BPF_TABLE("hash", u32, struct name, names, NAMES);
 BPF_TABLE("hash", struct comm, u64, classes, CLASSES);
 BPF_PROG_ARRAY(more, 4);
 /* Zeroes to start an entry from, which would else have to lie on the stack. */
@@ -131,4 +131,31 @@ static __always_inline int included(u8 mark) {
     if (!verdict)
         verdict = DEFAULT_VERDICT;
     return verdict == VERDICT_INCLUDE || verdict == VERDICT_CANARY;
+}
+
+/* Whether this call is to be captured: most are not, where a library is probed that all use. Calls
+ * are counted and not bytes: of what is turned away no state is kept that an exit could read. */
+static __always_inline int admits(u8 *mark) {
+    if (!mark)
+        return 0;
+    if (included(*mark))
+        return 1;
+    struct shared *all = common();
+    if (all)
+        __sync_fetch_and_add(&all->calls_filtered, 1);
+    return 0;
+}
+
+static __always_inline void count_unmatched() {
+    struct shared *all = common();
+    if (all)
+        __sync_fetch_and_add(&all->calls_unmatched, 1);
+}
+
+static __always_inline void keep_name(u32 tgid, struct name *name) {
+    if (!names.update(&tgid, name))
+        return;
+    struct shared *all = common();
+    if (all)
+        __sync_fetch_and_add(&all->names_refused, 1);
 }

@@ -43,7 +43,7 @@ static __always_inline int is_nested(struct call *outer, u64 ssl, u64 stack) {
 static __always_inline int enter(struct pt_regs *ctx, u32 direction, u64 length_pointer) {
     u64 task = bpf_get_current_pid_tgid();
     u8 *mark = mark_of(task >> 32);
-    if (!mark || !included(*mark))
+    if (!admits(mark))
         return 0;
     struct shared *all = common();
     if (!all)
@@ -82,8 +82,11 @@ static __always_inline struct call *ending(u32 tid, u32 direction, u64 stack) {
     if (call->active && call->stack == stack)
         return call;
     struct call *found = parked.lookup(&place);
-    if (!found)
+    if (!found) {
+        if (!call->active || !call->nested)
+            count_unmatched();
         return 0;
+    }
     if (call->active) {
         place.stack = call->stack;
         parked.update(&place, call);
@@ -361,7 +364,11 @@ static __always_inline int born(u64 ssl, int anew) {
         tell_closed(entry, ssl, CLOSED_REUSED);
         connections.delete(&key);
     }
-    births.update(&key, &birth);
+    if (!births.update(&key, &birth))
+        return 0;
+    struct shared *all = common();
+    if (all)
+        __sync_fetch_and_add(&all->births_refused, 1);
     return 0;
 }
 

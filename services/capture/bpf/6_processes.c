@@ -16,7 +16,7 @@ int on_newtask(void *ctx) {
     *to = (*to & GENERATION_MASK) | (*from & VERDICT_MASK);
     struct name *name = names.lookup(&parent);
     if (name)
-        names.update(&child, name);
+        keep_name(child, name);
     return 0;
 }
 
@@ -39,7 +39,7 @@ int on_exec(void *ctx) {
     u64 *class = classes.lookup((struct comm *)&name);
     if (class)
         name.class = *class;
-    names.update(&tgid, &name);
+    keep_name(tgid, &name);
     end_life(tgid, VERDICT_MASK);
     return 0;
 }
@@ -63,5 +63,6 @@ int on_exit(void *ctx) {
         return 0;
 #endif
     end_life(tgid, 0);
+    names.delete(&tgid);
     return 0;
 }

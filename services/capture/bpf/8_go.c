@@ -32,7 +32,7 @@ BPF_TABLE("lru_hash", struct go_key, struct go_call, go_calls, GO_CALLS);
 static __always_inline struct call *go_place(struct pt_regs *ctx, u32 direction) {
     u64 task = bpf_get_current_pid_tgid();
     u8 *mark = mark_of(task >> 32);
-    if (!mark || !included(*mark))
+    if (!admits(mark))
         return 0;
     struct call *call = call_of(task, OF_GO | direction);
     if (!call) {

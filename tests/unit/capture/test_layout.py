@@ -30,6 +30,8 @@ int main(void) {
     SIZE(shared) AT(shared, waiting) AT(shared, calls_refused)
     AT(shared, connections_refused) AT(shared, control_refused) AT(shared, tails_refused)
     AT(shared, connections_shed) AT(shared, wire_refused) AT(shared, go_calls_unmatched)
+    AT(shared, calls_filtered) AT(shared, calls_unmatched) AT(shared, births_refused)
+    AT(shared, names_refused)
     AT(shared, withheld) AT(shared, taken)
     SIZE(control) AT(control, kind) AT(control, detail) AT(control, shard) AT(control, tgid)
     AT(control, connection) AT(control, boot_ns) AT(control, ssl) AT(control, target)
@@ -41,6 +43,7 @@ int main(void) {
     SIZE(wire_event) AT(wire_event, flags) AT(wire_event, window) AT(wire_event, process)
     IS(WIRE_RECEIVED) IS(WIRE_SOCKET) IS(WIRE_HELLO) IS(WIRE_QUIC) IS(WIRE_USED)
     IS(PIECE) IS(FLAG_DISCARDED) IS(FLAG_CANARY) IS(WHOLE) IS(CLASSES) IS(VERDICT_MASK)
+    IS(GENERATION_MASK)
     IS(VERDICT_INCLUDE) IS(VERDICT_EXCLUDE) IS(VERDICT_CANARY) IS(CLOSED_SHED)
     IS(OPENED_MID_CONNECTION) IS(OPENED_SHED)
     IS(CONTROL_BELL) IS(CONTROL_OPENED) IS(CONTROL_ADDRESSED) IS(CONTROL_CLOSED) IS(CONTROL_EXITED)
@@ -136,6 +139,7 @@ def test_the_constants_agree(c: dict[str, int]) -> None:
         layout.OPENED_SHED,
     )
     assert c["VERDICT_MASK"] == layout.VERDICT_MASK
+    assert c["GENERATION_MASK"] == layout.GENERATION_MASK
     for kind in layout.ControlKind:
         assert c[f"CONTROL_{kind.name}"] == kind
     for number, reason in enumerate(layout.CLOSE_REASONS):
