@@ -37,7 +37,7 @@ class Probes:
     def attach(self, target: Target, number: int) -> None:
         """Raises KernelError; then nothing of the target is attached."""
         try:
-            with _the_same_file(target) as path:
+            with the_same_file(target) as path:
                 places = _Places(target.sites, path, number)
                 found = hands.attached(lambda made: self._attach_multi(places, made))
         except OSError as error:
@@ -66,14 +66,15 @@ class Probes:
 
 
 @contextmanager
-def _the_same_file(target: Target) -> Iterator[bytes]:
+def the_same_file(target: Target) -> Iterator[bytes]:
     """A path to the very file whose code was read: sites of one build, put into another, land in
     the middle of its instructions and break every process that runs them. A target may be old (the
     bus keeps it for a day), a library may have been replaced, a pid in its path used again."""
     descriptor = os.open(target.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status, wanted = os.fstat(descriptor), target.identity
-        if (status.st_size, status.st_mtime_ns) != (wanted.size, wanted.mtime_ns):
+        found = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if found != (wanted.device, wanted.inode, wanted.size, wanted.mtime_ns):
             raise KernelError(f"{target.name}: not the file any more that discovery read")
         yield b"/proc/self/fd/%d" % descriptor
     finally:

@@ -12,7 +12,7 @@ from services.discovery import calls, elf, golang, libraries, sites
 from services.discovery.elf import Elf, MalformedElf, Read
 from services.discovery.image import FileImage
 from services.discovery.inventory import Finding
-from services.discovery.opening import opened
+from services.discovery.opening import opened, opened_beside
 from services.discovery.probing import Returns
 from services.messages import FileIdentity, TlsFamily
 
@@ -111,7 +111,7 @@ def _library(file: Elf, directory: str, family: TlsFamily) -> str:
     beside = libraries.libcrypto(names.needed)
     if not text and beside:
         try:
-            with opened(f"{directory}/{beside}") as (read, _):
+            with opened_beside(directory, beside) as (read, _):
                 text = libraries.version(_read_only_data(elf.parse(read)), family)
         except (OSError, MalformedElf):
             text = ""

@@ -11,15 +11,29 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from services.discovery import rooted
 from services.discovery.elf import MalformedElf, Read
 
+_SAFELY = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 MAX_READ = 128 << 20  # bytes that one file may cost
 
 
 @contextmanager
 def opened(path: str) -> Iterator[tuple[Read, os.stat_result]]:
     """Raises OSError; reading raises MalformedElf where the file asks for more than is bearable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with _readable(os.open(path, _SAFELY)) as found:
+        yield found
+
+
+@contextmanager
+def opened_beside(folder: str, name: str) -> Iterator[tuple[Read, os.stat_result]]:
+    """Likewise, by links that don't lead out of the folder."""
+    with _readable(rooted.open_in(folder, name, rooted.BENEATH, _SAFELY)) as found:
+        yield found
+
+
+@contextmanager
+def _readable(descriptor: int) -> Iterator[tuple[Read, os.stat_result]]:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

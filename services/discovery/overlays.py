@@ -1,8 +1,7 @@
 """Where the real file behind an overlayfs path is, by the mount table of the process that sees it.
 
 Two containers of one image map one file under two device numbers, and the kernel probes the file
-below. Pure: reads the text of /proc/<pid>/mountinfo; whether a candidate is the file, the caller
-proves by inode, size and time.
+below. Pure: reads the text of /proc/<pid>/mountinfo; what is in the layers, `layers` looks at.
 """
 
 from __future__ import annotations
@@ -12,10 +11,11 @@ from typing import NamedTuple
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _LAYERS_APART = re.compile(r"(?<!\\):")
-MAX_CANDIDATES = 128  # overlayfs itself allows 500 layers; images have tens
+MAX_LAYERS = 512  # overlayfs itself allows 500
 
 
 class Mount(NamedTuple):
+    device: str
     root: str
     point: str
     kind: str
@@ -31,21 +31,45 @@ def overlay(mount_table: str, path: str) -> Mount | None:
     return nearest if nearest is not None and nearest.kind == "overlay" else None
 
 
+def of_device(mount_table: str, device: str) -> Mount | None:
+    """The overlay that files with this device number, as `0:52`, are in."""
+    mounts = (m for m in map(_mount, mount_table.splitlines()) if m and m.device == device)
+    return next((mount for mount in mounts if mount.kind == "overlay"), None)
+
+
 def _mount(line: str) -> Mount | None:
     before, _, after = line.partition(" - ")
     fields, kind = before.split(" "), after.split(" ")
     if len(fields) < 5 or len(kind) < 3:
         return None
-    return Mount(_plain(fields[3]), _plain(fields[4]), kind[0], kind[2])
+    return Mount(fields[2], _plain(fields[3]), _plain(fields[4]), kind[0], kind[2])
 
 
-def candidates(mount: Mount, path: str) -> list[str]:
-    """Paths that `path` may really be, the upper layer first; in the mounter's namespace."""
-    inside = _below(mount.point, path)
-    if inside is None or ".." in inside.split("/"):
-        return []
-    root = "" if mount.root == "/" else mount.root
-    return [f"{layer}{root}/{inside}" for layer in _layers(mount.options)][:MAX_CANDIDATES]
+def inside(mount: Mount, path: str) -> str | None:
+    """The path from the overlay's own root on, without a slash before it."""
+    below = _below(mount.point, path)
+    if below is None or ".." in below.split("/"):
+        return None
+    return f"{mount.root.strip('/')}/{below}".lstrip("/")
+
+
+def layers(mount: Mount) -> list[str]:
+    """The upper one first. They may be relative: to where the mounter was then."""
+    return _layers(mount.options)[:MAX_LAYERS]
+
+
+def bases(mount_table: str, mount: Mount) -> list[str]:
+    """What relative layers may be relative to: folders above its mount points. An engine whose
+    layers are too many for absolute paths mounts from the folder that has them all."""
+    points = [
+        m.point for m in map(_mount, mount_table.splitlines()) if m and m.device == mount.device
+    ]
+    found: dict[str, None] = {}
+    for point in points:
+        while point not in ("", "/"):
+            point = point.rpartition("/")[0]
+            found[point or "/"] = None
+    return list(found)
 
 
 def _below(point: str, path: str) -> str | None:
@@ -64,7 +88,7 @@ def _layers(options: str) -> list[str]:
             lowers += [_plain(part).replace("\\:", ":") for part in _LAYERS_APART.split(value)]
         elif name in ("lowerdir+", "datadir+"):
             lowers.append(_plain(value))
-    return [layer for layer in uppers + lowers if layer.startswith("/")]
+    return [layer for layer in uppers + lowers if layer]
 
 
 def _plain(text: str) -> str:

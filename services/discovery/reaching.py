@@ -9,19 +9,31 @@ from __future__ import annotations
 import os
 
 from services import procfs
-from services.discovery import overlays
+from services.discovery import layers
 
 
 def path_of(pid: int, mapping: procfs.Mapping) -> str:
     """The most lasting path that opens the very file that is mapped."""
-    inside = procfs.in_root(pid, mapping.path)
+    inside, itself = procfs.in_root(pid, mapping.path), procfs.map_file(pid, mapping)
     status = None if mapping.deleted else _stat(inside)
-    if status is None or status.st_ino != mapping.inode:
-        return procfs.map_file(pid, mapping)
+    if status is None or not _is_mapped(status, _stat(itself), mapping.inode):
+        return _below(pid, mapping) or itself
     on_host = _stat(mapping.path)
     if on_host is not None and os.path.samestat(status, on_host):
         inside = mapping.path
     return _in_layer(pid, mapping.path, status) or inside
+
+
+def _below(pid: int, mapping: procfs.Mapping) -> str | None:
+    status = None if mapping.deleted else _stat(procfs.map_file(pid, mapping))
+    if status is None or os.major(status.st_dev) != 0:
+        return None
+    return layers.real_below(pid, mapping.path, status)
+
+
+def _is_mapped(found: os.stat_result, itself: os.stat_result | None, inode: int) -> bool:
+    """Overlays of overlays show another number in the list of mappings than anywhere else."""
+    return found.st_ino == inode if itself is None else os.path.samestat(found, itself)
 
 
 def executable_of(pid: int) -> str:
@@ -40,17 +52,7 @@ def executable_of(pid: int) -> str:
 def _in_layer(pid: int, path: str, status: os.stat_result) -> str | None:
     if os.major(status.st_dev) != 0:  # a real device: overlayfs has none
         return None
-    mount = overlays.overlay(procfs.mount_table(pid), path)
-    found = overlays.candidates(mount, path) if mount else []
-    return next((layer for layer in found if _same_file(_stat(layer), status)), None)
-
-
-def _same_file(found: os.stat_result | None, wanted: os.stat_result) -> bool:
-    return found is not None and (found.st_ino, found.st_size, found.st_mtime_ns) == (
-        wanted.st_ino,
-        wanted.st_size,
-        wanted.st_mtime_ns,
-    )
+    return layers.real(pid, path, status)
 
 
 def _stat(path: str) -> os.stat_result | None:

@@ -101,3 +101,18 @@ def test_what_is_known_is_only_what_was_found_before(files: Files, tmp_path: Pat
     found = files.find(str(path))
     assert files.known(str(path)) is found is not None
     assert files.known(str(tmp_path / "missing")) is None
+
+
+def test_a_link_beside_a_library_is_not_followed_out_of_its_folder(
+    files: Files, tmp_path: Path
+) -> None:
+    """In a container it would lead to the host's own."""
+    (tmp_path / "host").write_bytes(Library({"f": b"\xc3"}).content())
+    for name, link in (("out", tmp_path / "host"), ("up", "../host"), ("in", "libcrypto.so.3.0.9")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "libssl.so.3").write_bytes(Library(BODIES, read_only=b"-").content())
+        (folder / "libcrypto.so.3.0.9").write_bytes(Library({"f": b"\xc3"}).content())
+        (folder / "libcrypto.so.3").symlink_to(link)
+    found = [files.find(str(tmp_path / name / "libssl.so.3")) for name in ("out", "up", "in")]
+    assert [f.library for f in found if f] == ["openssl 3", "openssl 3", "openssl 3.0.99"]

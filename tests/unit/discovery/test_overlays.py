@@ -16,7 +16,10 @@ LIBRARY = "/usr/lib/libssl.so.3"
 
 def candidates(table: str, path: str = LIBRARY) -> list[str]:
     mount = overlays.overlay(table, path)
-    return overlays.candidates(mount, path) if mount else []
+    inside = overlays.inside(mount, path) if mount else None
+    if mount is None or inside is None:
+        return []
+    return [f"{layer}/{inside}" for layer in overlays.layers(mount)]
 
 
 def test_the_upper_layer_comes_before_the_lower_ones_in_order() -> None:
@@ -47,7 +50,12 @@ def test_escaped_and_repeated_layers_are_read() -> None:
     table = (
         "9 1 0:7 / /a\\040b rw - overlay none rw,lowerdir+=/x,lowerdir+=/y,lowerdir=/p\\:q:rel\n"
     )
-    assert candidates(table, "/a b/libssl.so") == ["/x/libssl.so", "/y/libssl.so", "/p:q/libssl.so"]
+    assert candidates(table, "/a b/libssl.so") == [
+        "/x/libssl.so",
+        "/y/libssl.so",
+        "/p:q/libssl.so",
+        "rel/libssl.so",
+    ]
 
 
 def test_a_path_cannot_climb_out_of_a_layer() -> None:
@@ -56,3 +64,11 @@ def test_a_path_cannot_climb_out_of_a_layer() -> None:
 
 def test_lines_that_are_cut_are_skipped() -> None:
     assert candidates("1 2 0:3 / /\n9 - overlay overlay lowerdir=/x\n- overlay\n") == []
+
+
+def test_relative_layers_may_be_relative_to_any_folder_above_the_mount() -> None:
+    table = "9 1 0:7 / /data/overlay2/aa/merged rw - overlay overlay rw,lowerdir=l/A:l/B\n"
+    mount = overlays.overlay(table.replace("/data/overlay2/aa/merged", "/"), LIBRARY)
+    assert mount is not None
+    assert overlays.layers(mount) == ["l/A", "l/B"]
+    assert overlays.bases(table, mount) == ["/data/overlay2/aa", "/data/overlay2", "/data", "/"]
