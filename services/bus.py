@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -50,18 +50,23 @@ BUCKET_TIMEOUT = 2.0  # seconds
 ALIVE_WITHIN = 0.5  # seconds
 NOT_READY_AFTER = 10.0  # seconds
 RETRY_AFTER = 0.02  # seconds
+BEHIND = "Plainwire-Behind"  # a header
+_MOST_DIGITS = 7
 
 log = logging.getLogger("plainwire.bus")
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """`message_id` makes it stored once however often it is sent; `links` are traceparents."""
+    """`message_id` makes it stored once however often it is sent; `links` are traceparents. Of the
+    `behind` outputs of its sender before it any may not be stored yet: what is refused for a moment
+    is sent again, and then stands behind what was sent later."""
 
     subject: str
     payload: bytes
     message_id: str = ""
     links: Sequence[str] = ()
+    behind: int = 0
 
     def __repr__(self) -> str:
         return f"Outgoing({self.subject}, {len(self.payload)} bytes)"
@@ -181,6 +186,8 @@ class Bus:
         """Waits while too much is unacknowledged; returns once it is on its way. `stored` is told
         when the server has it; where `still` says no it is not sent again."""
         headers = {MESSAGE_ID: out.message_id} if out.message_id else {}
+        if out.behind:
+            headers[BEHIND] = str(out.behind)
         with self.telemetry.publishing(destination(out.subject), headers, out.links):
             await self.publisher.publish(
                 Publication(out.subject, out.payload, headers, stored, still)
@@ -349,6 +356,12 @@ async def _connect(bus: Bus, urls: list[str], settings: SharedSettings, name: st
         pending_size=32 << 20,
     )
     bus.client.options["allow_reconnect"] = True
+
+
+def behind(headers: Mapping[str, str]) -> int:
+    """What `Outgoing.behind` was. Anybody may write headers: nonsense is 0."""
+    told = headers.get(BEHIND, "0")
+    return int(told) if len(told) < _MOST_DIGITS and told.isdecimal() else 0
 
 
 def destination(subject: str) -> str:

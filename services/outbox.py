@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 from services.bus import Outgoing
 
@@ -16,13 +17,15 @@ class Outbox:
 
     def __init__(self) -> None:
         self.messages = 0
-        self._waiting: dict[tuple[int, int], Outgoing] = {}
+        self._outputs = 0
+        self._waiting: dict[tuple[int, int], tuple[int, Outgoing]] = {}
         self.changed = asyncio.Event()
 
     def add(self, outputs: list[Outgoing]) -> None:
         self.messages += 1
         for place, out in enumerate(outputs):
-            self._waiting[self.messages, place] = out
+            self._outputs += 1
+            self._waiting[self.messages, place] = self._outputs, out
 
     def stored(self, at: tuple[int, int]) -> None:
         self._waiting.pop(at, None)
@@ -34,5 +37,9 @@ class Outbox:
         return self.messages if first is None else first[0] - 1
 
     def waiting(self, messages: int) -> Iterator[tuple[tuple[int, int], Outgoing]]:
-        """Of all messages from this one on; a copy, as it is emptied meanwhile."""
-        yield from [item for item in self._waiting.items() if item[0][0] >= messages]
+        """Of all messages from this one on, each with how far behind it the first is that is not
+        stored; of a copy, as this is emptied meanwhile."""
+        for at, (number, out) in list(self._waiting.items()):
+            if at[0] >= messages:
+                first, _ = next(iter(self._waiting.values()), (number, out))
+                yield at, replace(out, behind=max(number - first, 0))

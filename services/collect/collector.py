@@ -11,7 +11,7 @@ from collections.abc import MutableMapping, Sequence
 import msgspec
 
 from services import ledgers, records, subjects
-from services.bus import Incoming, Outgoing
+from services.bus import Incoming, Outgoing, behind
 from services.collect import delivery, pairing, saving
 from services.collect.sinks import Sink
 from services.collect.state import Limits, ShardState
@@ -106,18 +106,24 @@ class ShardWork:
         except records.MalformedBatch:
             self.state.count("batches_malformed")
         else:
-            witnesses += pairing.receive(self.state, batch)
+            witnesses += pairing.receive(self.state, batch, behind(message.headers))
             self._note_positions(batch)
         return [self._delivery.deliver(witness) for witness in witnesses]
 
     def skip(self, message: Incoming) -> list[Outgoing]:
-        """The next counter shows that a batch is missing, and frames that follow show holes."""
+        """As if it had had no frames: those that follow show the holes."""
         self._messages += 1
         self.state.count("messages_skipped")
-        if not message.interrupted:
-            return []
-        ended = pairing.interrupt(self.state, message.interrupted)
-        return [self._delivery.deliver(witness) for witness in ended]
+        witnesses: list[Witness] = []
+        if message.interrupted:
+            witnesses += pairing.interrupt(self.state, message.interrupted)
+        try:
+            empty = msgspec.structs.replace(records.decode_frames(message.payload), frames=())
+        except records.MalformedBatch:
+            pass
+        else:
+            witnesses += pairing.receive(self.state, empty, behind(message.headers))
+        return [self._delivery.deliver(witness) for witness in witnesses]
 
     def stored(self, messages: int) -> None:
         while self._untold and self._untold[0][0] <= messages:

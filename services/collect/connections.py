@@ -58,6 +58,9 @@ def _count_missing(state: ShardState, counter: int) -> None:
     elif counter > state.counter + 1:
         name = "batches_missing" if state.counter else "batches_before_start"
         state.count(name, counter - state.counter - 1)
+        if state.interruption:
+            state.count(f"stream_{state.interruption}")
+    state.interruption = ""
 
 
 def _origin(batch: FrameBatch) -> tuple[str, tuple[int, int, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from services.collect import connections, ending, exchanges, parting
+from services.collect import connections, ending, exchanges, ordering, parting
 from services.collect.ending import Cause
 from services.collect.fold import Fold
 from services.collect.state import BodySoFar, Connection, Exchange, ShardState
@@ -37,8 +37,16 @@ from services.messages import (
 SWITCHING_PROTOCOLS = 101
 
 
-def receive(state: ShardState, batch: FrameBatch) -> list[Witness]:
-    """The witnesses that this batch completes. A batch that was folded before gives none."""
+def receive(state: ShardState, batch: FrameBatch, behind: int = 0) -> list[Witness]:
+    """The witnesses of this batch and of those that waited for it; none of one that was folded
+    before. Of the `behind` batches before it any may still be on its way."""
+    found: list[Witness] = []
+    for next_one in ordering.in_order(state, batch, behind):
+        found += _fold(state, next_one)
+    return found
+
+
+def _fold(state: ShardState, batch: FrameBatch) -> list[Witness]:
     fold = connections.begin_fold(state, batch)
     if fold is None:
         return []
@@ -53,13 +61,15 @@ def interrupt(state: ShardState, reason: str) -> list[Witness]:
     """The stream of frames was made anew: nobody knows what of the open exchanges went with it.
     One that expired or was purged shows by its counters, and frames that follow show their holes.
     """
-    state.count(f"stream_{reason}")
     if reason != "bus_restart":
+        state.interruption = reason
         return []
+    state.count("stream_bus_restart")
+    found = [witness for batch in ordering.release(state) for witness in _fold(state, batch)]
     fold = Fold(state, "", 0)
     for number in tuple(state.exchanges):
         ending.finish(fold, number, Cause.BUS_RESTART)
-    return fold.witnesses
+    return found + fold.witnesses
 
 
 def _on_request(fold: Fold, frame: RequestHead) -> None:

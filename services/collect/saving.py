@@ -12,7 +12,7 @@ from msgspec import Struct
 from services.collect.state import Connection, Exchange, Limits, ShardState
 from services.groups import GROUPS, Written, group_of
 
-FORMAT = 3  # of what is written here, with every struct that it holds
+FORMAT = 4  # of what is written here, with every struct that it holds
 
 
 class Group(Struct, array_like=True):

@@ -44,6 +44,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     gaps_of_exchange: int = 64
     interims_of_exchange: int = 16
     nodes: int = 4_096
+    held_batches: int = 512  # behind a missing one; as much as parse sends without an answer
+    held_bytes: int = 64 * 1024 * 1024
     remembered: int = 1_024  # evicted connections, and streams that ended without a request
 
 
@@ -168,6 +170,9 @@ class ShardState(Struct):
     complete: int = 0
     partial: dict[str, int] = {}
     counters: dict[str, int] = {}
+    held: dict[int, bytes] = {}  # batches behind a missing counter
+    held_bytes: int = 0
+    interruption: str = ""  # of the stream; why, if batches turn out to be missing now
     answered: dict[int, None] = {}  # exchanges with a response head that don't come in parts
     streams: dict[int, None] = {}  # exchanges that do
     admitted: int = 0

@@ -64,8 +64,10 @@ def receive(state: ShardState, head: RawHead, records: list[Record]) -> list[Fra
 
 
 def interrupt(state: ShardState, reason: str) -> None:
-    """The stream was made anew, expired or was purged: the counters tell what that has cost."""
-    add_counts(state.counters, {f"stream_{reason}": 1})
+    """The stream was made anew, or may have expired or been purged: the counters tell whether, and
+    what that has cost."""
+    if reason == "bus_restart":
+        add_counts(state.counters, {"stream_bus_restart": 1})
     for node in state.nodes.values():
         node.interruption = reason
 
@@ -182,6 +184,8 @@ def _fold(
         node.batches_lost += lost
         if head.spool_lost_bytes == node.spool_lost:
             node.lost_to = node.interruption or "expired"
+            if node.lost_to != "bus_restart":
+                add_counts(state.counters, {f"stream_{node.lost_to}": 1})
         node.spool_lost = head.spool_lost_bytes
         why = f"batches_lost_{accounts.reason(node)}"
         add_counts(state.counters, {"batches_lost": lost, why: lost})

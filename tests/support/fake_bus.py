@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from services.buckets import Conflict, Entry, Part
-from services.bus import Incoming, Outgoing
+from services.bus import BEHIND, Incoming, Outgoing
 from services.cursor import CursorCounters, StreamPosition
 from services.telemetry import Telemetry
 
@@ -32,6 +32,7 @@ class Stored:
     payload: bytes
     message_id: str
     sequence: int
+    behind: int = 0
 
 
 @dataclass
@@ -44,10 +45,10 @@ class FakeStream:
     ids: dict[str, int] = field(default_factory=dict)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def store(self, subject: str, payload: bytes, message_id: str) -> int:
+    def store(self, subject: str, payload: bytes, message_id: str, behind: int = 0) -> int:
         if message_id in self.ids:
             return self.ids[message_id]
-        stored = Stored(subject, payload, message_id, len(self.history) + 1)
+        stored = Stored(subject, payload, message_id, len(self.history) + 1, behind)
         self.history.append(stored)
         self.messages[stored.sequence] = stored
         if message_id:
@@ -63,6 +64,7 @@ class FakeServer:
         self.streams: dict[str, FakeStream] = defaultdict(FakeStream)
         self.buckets: dict[str, dict[str, Entry]] = defaultdict(dict)
         self.revision = 0
+        self.refuses = 0.0  # the share of publications that it takes only when they come again
         self.alive: dict[str, FakeBus] = {}
         self.listeners: list[tuple[str, Callable[[str, bool], None], FakeBus]] = []
 
@@ -126,11 +128,34 @@ class FakeBus:
         still: Callable[[], bool] | None = None,
     ) -> None:
         await self.step()
+        if self._random.random() < self.server.refuses:
+            self._send_again(out, stored, still)
+        else:
+            self._store(out, stored)
+        await self.step()
+
+    def _store(self, out: Outgoing, stored: Callable[[int], None] | None) -> None:
         stream = self.server.stream_of(out.subject)
-        sequence = stream.store(out.subject, out.payload, out.message_id)
+        sequence = stream.store(out.subject, out.payload, out.message_id, out.behind)
         if stored is not None:
             self._later(stored, sequence)
-        await self.step()
+
+    def _send_again(
+        self,
+        out: Outgoing,
+        stored: Callable[[int], None] | None,
+        still: Callable[[], bool] | None,
+    ) -> None:
+        """Refused for a moment: later ones may be stored before it is."""
+
+        def send() -> None:
+            if not self._running.is_set():
+                loop.call_later(0.1, send)
+            elif not self.dead and (still is None or still()):
+                self._store(out, stored)
+
+        loop = asyncio.get_running_loop()
+        loop.call_later(self._random.choice((0.1, 0.5, 2.0)), send)
 
     def _later(self, stored: Callable[[int], None], sequence: int) -> None:
         def tell() -> None:
@@ -212,7 +237,8 @@ class FakeCursor:
             if self._stopped:
                 return
             yield Incoming(
-                ahead[0].subject, ahead[0].payload, ahead[0].message_id, sequence, {},
+                ahead[0].subject, ahead[0].payload, ahead[0].message_id, sequence,
+                {BEHIND: str(ahead[0].behind)},
                 interrupted, created,
             )  # fmt: skip
             interrupted = ""

@@ -39,6 +39,7 @@ class Feed:
 
     def __post_init__(self) -> None:
         self.kernels = [Kernel() for _ in range(self.shards)]
+        self._unstored: list[set[int]] = [set() for _ in range(self.shards)]
         self._opened: set[int] = set()
         self._begun: list[tuple[int, int, int]] = []  # shard, connection, number
         self._numbers = itertools.count(1)
@@ -90,9 +91,17 @@ class Feed:
         kernel.now += int(EVERY * 1e9)
         new = {record.connection for record in batch} - self._opened
         self._opened |= new
-        head = kernel.head(shard=shard, opened=tuple(kernel.opened(c) for c in sorted(new)))
+        unstored = self._unstored[shard]
+        counter = kernel.counter + 1
+        unstored.add(counter)
+        head = kernel.head(
+            shard=shard,
+            opened=tuple(kernel.opened(c) for c in sorted(new)),
+            lowest_held=min(unstored),  # as capture: what is refused for a moment comes later
+        )
         data = records.encode_raw(head, [records.encode_record(r, shard) for r in batch])
-        await self.bus.publish(Outgoing(subjects.raw(shard, NODE), data, raw_id(head)))
+        out = Outgoing(subjects.raw(shard, NODE), data, raw_id(head))
+        await self.bus.publish(out, lambda _: unstored.discard(counter))
 
     async def finish(self) -> None:
         """Ends what is open; all of it is then stored."""

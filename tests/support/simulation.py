@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from services import records, subjects
-from services.bus import Incoming, Outgoing
+from services.bus import BEHIND, Incoming, Outgoing
 from services.collect import collector
 from services.collect.collector import Collector
 from services.collect.state import Limits as CollectLimits
@@ -223,6 +223,21 @@ def undisturbed(server: FakeServer, kind: str) -> tuple[dict[str, bytes], dict[i
     return outputs, works
 
 
+def in_order(server: FakeServer) -> set[str]:
+    """The ids of the witnesses of this input, had every frame been stored in its order."""
+    found: set[str] = set()
+    for shard in range(SHARDS):
+        parse, collect = (KINDS[kind].make().begin(shard) for kind in ("parse", "collect"))
+        for message in _inputs(server.streams["RAW"], "parse", shard):
+            bug = BUGS["parse"] in message.payload
+            for out in parse.skip(message) if bug else parse.receive(message):
+                frames = Incoming(out.subject, out.payload, out.message_id, 0, {})
+                bug = BUGS["collect"] in out.payload
+                witnesses = collect.skip(frames) if bug else collect.receive(frames)
+                found |= {witness.message_id for witness in witnesses}
+    return found
+
+
 def ledger_of(kind: str, works: dict[int, Work]) -> BytesLedger | ExchangeLedger | None:
     service = KINDS[kind].make()
     service.owned.update(sorted(works.items()))
@@ -233,7 +248,7 @@ def ledger_of(kind: str, works: dict[int, Work]) -> BytesLedger | ExchangeLedger
 def _inputs(stream: FakeStream, kind: str, shard: int) -> list[Incoming]:
     prefix = KINDS[kind].subject_of(shard).removesuffix(">")
     return [
-        Incoming(m.subject, m.payload, m.message_id, m.sequence, {})
+        Incoming(m.subject, m.payload, m.message_id, m.sequence, {BEHIND: str(m.behind)})
         for m in stream.history
         if m.subject.startswith(prefix)
     ]

@@ -119,6 +119,11 @@ class Replicas(RuleBasedStateMachine):
     def advance(self, seconds: float) -> None:
         self.simulation.advance(seconds)
 
+    @rule(share=st.sampled_from([0.0, 0.3]))
+    def refuse(self, share: float) -> None:
+        """The bus takes some publications only when they come again, behind later ones."""
+        self.simulation.server.refuses = share
+
     @rule(kind=kinds)
     def start(self, kind: str) -> None:
         if len(self.simulation.living(kind)) < 4:
@@ -166,6 +171,8 @@ class Replicas(RuleBasedStateMachine):
                 assert (kind, sorted(expected.keys() - stored.keys())) == (kind, [])
                 ledger = simulation.ledger_of(kind, self.simulation.works(kind))
                 assert repr(ledger) == repr(simulation.ledger_of(kind, works))
+            stored = simulation.outputs_of(self.simulation.server, "collect")
+            assert simulation.in_order(self.simulation.server) == stored.keys()
             self.simulation.advance(12)
             self.nothing_is_left_of_former_owners()
         finally:
