@@ -1,4 +1,5 @@
-"""Builds of OpenSSL for C programs of the tests: the host's own, and those that wheels bundle.
+"""Builds of TLS libraries for C programs of the tests: the host's own OpenSSL and GnuTLS, and the
+OpenSSL that wheels bundle.
 
 Each is a copy in a folder of its own, so that probes on it see nobody else's calls, and by another
 name, so that no other Plainwire on this machine takes it for a library and probes it, too. Wheels
@@ -56,10 +57,13 @@ class Build:
 
 
 def build(version: str, folder: Path) -> Build:
-    """`host`, `pretending` (a library of ours), or one of WHEELS. Skips the test without it."""
+    """`host`, `gnutls` (the host's), `pretending` (a library of ours), or one of WHEELS. Skips the
+    test without it."""
     folder.mkdir(exist_ok=True)
     if version == "host":
-        return _host(folder)
+        return _host(folder, "libssl.so.3", ("-lssl", "-lcrypto"))
+    if version == "gnutls":
+        return _host(folder, "libgnutls.so.30", ("-lgnutls",))
     if version == "pretending":
         return _pretending(folder)
     with zipfile.ZipFile(_wheel(WHEELS[version])) as wheel:
@@ -71,13 +75,13 @@ def build(version: str, folder: Path) -> Build:
     return Build(folder, _renamed(libssl), (str(libssl), str(libcrypto)))
 
 
-def _host(folder: Path) -> Build:
-    found = [p for p in SystemLibraries().tls_paths() if p.endswith("libssl.so.3")]
+def _host(folder: Path, soname: str, libraries: tuple[str, ...]) -> Build:
+    found = [p for p in SystemLibraries().tls_paths() if f"/{soname}" in p]
     if not found:
-        pytest.skip("no libssl.so.3 on this host")
-    libssl = folder / "libssl.so.3"
-    shutil.copy(found[0], libssl)
-    return Build(folder, _renamed(libssl), ("-lssl", "-lcrypto"))
+        pytest.skip(f"no {soname} on this host")
+    library = folder / soname
+    shutil.copy(found[0], library)
+    return Build(folder, _renamed(library), libraries)
 
 
 def _pretending(folder: Path) -> Build:
