@@ -71,10 +71,12 @@ class Losses(Struct, frozen=True, array_like=True):
 
 # --- discovery -> capture: plainwire.targets.<node> (JSON) ----------------------------------------
 
-Operation = Literal["read", "write", "new", "clear", "free", "share"]
+Operation = Literal[
+    "read", "write", "new", "clear", "free", "share", "bios", "wbio", "handshake", "cipher"
+]
 Abi = Literal[
     "returns_length", "length_pointer", "length_pointer_fifth", "sent_by_kernel", "no_buffer",
-    "counted_before", "object", "object_pointer", "go",
+    "counted_before", "object", "object_pointer", "objects", "go",
 ]  # fmt: skip
 TlsFamily = Literal["openssl", "gnutls", "go"]
 

@@ -12,16 +12,19 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import msgspec
 
-from services.capture import channel, processes, syscalls
+from services.capture import btf, channel, processes, syscalls
+from services.capture.btf import KernelLayout
 from services.capture.channel import Begin
 from services.capture.kernel import Loaded, Loading
 from services.capture.loaded import Kernel
 from services.capture.memory import MAPS
 
 DETACH_WITHIN = 10  # seconds
+TYPES = Path("/sys/kernel/btf/vmlinux")
 
 
 def main(handover: socket.socket, talk: socket.socket) -> int:
@@ -67,11 +70,23 @@ def _begin(talk: socket.socket) -> Begin | None:
 
 def _load(begin: Begin) -> Kernel:
     loading = Loading(begin.rings)
-    from services.capture import talking  # noqa: F401  slow to import: bcc compiles meanwhile
+    # Both are slow: bcc compiles meanwhile.
+    from services.capture import talking  # noqa: F401
 
+    places = _places()
     kernel = Kernel(begin.rings, loading.wait())
+    if places is not None:
+        kernel.know(places)
     processes.enter(kernel, begin)
     return kernel
+
+
+def _places() -> KernelLayout | None:
+    """None where this kernel says nothing of itself: no address can be proven then."""
+    try:
+        return btf.offsets(TYPES.read_bytes())
+    except (OSError, btf.Unreadable):
+        return None
 
 
 if __name__ == "__main__":

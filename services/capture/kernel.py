@@ -36,13 +36,15 @@ SYSCALLS = {
     **{f"syscalls/sys_enter_{name}": f"on_{name}" for name in (*SENDING, *RECEIVING)},
     **{f"syscalls/sys_exit_{name}": "on_received" for name in RECEIVING},
 }
+# By name, without tracefs; they pass what the kernel passed, not fields.
+RAW_TRACEPOINTS = {"sys_enter": "on_syscall"}
 MAPS = (
     "shard_rings", "spare_rings", "shared", "marks", "control", "control_spare", "connections",
-    "tails", "names", "births", "classes", "more", "wire_events", "wire_quiet",
+    "tails", "names", "births", "classes", "more", "wire_events", "wire_quiet", "kernel_layout",
 )  # fmt: skip
 MORE = ("on_more_egress", "on_more_ingress", "on_more_go_egress", "on_more_go_ingress")
 CALLS, GO_CALLS, CONTROL_PAGES, PIECES = 32768, 32768, 256, 24
-NAMES, TAILS, WIRE_PAGES = 32768, 4096, 16
+NAMES, TAILS, WIRE_PAGES, EXPECTED = 32768, 4096, 16, 16384
 MULTI_SINCE, COOKIE_SINCE, OLDEST = (6, 6), (5, 15), (5, 12)
 _MOST_DESCRIPTORS = 250  # of one message; SCM_MAX_FD is 253
 _MOST_BYTES = 64 << 10
@@ -127,10 +129,6 @@ def program_of(tracepoint: str) -> str:
     return TRACEPOINTS.get(tracepoint) or SYSCALLS[tracepoint]
 
 
-def is_tracepoint_s(program: str) -> bool:
-    return program in TRACEPOINTS.values() or program in SYSCALLS.values()
-
-
 def _load(shape: Shape) -> tuple[Loaded, list[int]]:
     if version() < OLDEST:
         raise KernelError(f"Linux {platform.release()} is too old: 5.12 is needed")
@@ -161,12 +159,10 @@ class _Module:
         attach_type = syscalls.ATTACH_UPROBE_MULTI if version() >= MULTI_SINCE else 0
         programs = {}
         for name, code in self._functions():
-            tracepoint = is_tracepoint_s(name)
-            kind = syscalls.PROG_TRACEPOINT if tracepoint else syscalls.PROG_KPROBE
+            kind = kind_of(name)
+            attach = attach_type if kind == syscalls.PROG_KPROBE else 0
             try:
-                programs[name] = syscalls.load_program(
-                    kind, code, 0 if tracepoint else attach_type, name
-                )
+                programs[name] = syscalls.load_program(kind, code, attach, name)
             except PermissionError as error:
                 raise KernelError(f"{error.strerror}; run as root or with CAP_BPF") from None
             except OSError as error:
@@ -179,6 +175,14 @@ class _Module:
             name = library.bpf_function_name(module, index)
             start = library.bpf_function_start(module, name)
             yield name.decode(), ctypes.string_at(start, library.bpf_function_size(module, name))
+
+
+def kind_of(program: str) -> int:
+    """What is no tracepoint's is a probe's."""
+    if program in RAW_TRACEPOINTS.values():
+        return syscalls.PROG_RAW_TRACEPOINT
+    own = program in TRACEPOINTS.values() or program in SYSCALLS.values()
+    return syscalls.PROG_TRACEPOINT if own else syscalls.PROG_KPROBE
 
 
 def source() -> str:
@@ -201,6 +205,8 @@ def _flags(shape: Shape, tracepoints: dict[str, tracefs.Tracepoint]) -> list[str
         "PIECES": PIECES,
         "SALT": f"{shape.salt}ULL",
         "DEFAULT_VERDICT": int(shape.default),
+        "EXPECTED": EXPECTED,
+        **{f"SYS_{name.upper()}": number for name, number in syscalls.transfers().items()},
         "HAVE_COOKIE": int(version() >= COOKIE_SINCE),
         "NEWTASK_PID": tracepoints[NEWTASK].fields["pid"],
         "NEWTASK_FLAGS": tracepoints[NEWTASK].fields["clone_flags"],

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from services.capture import kernel, layout, syscalls
 from services.capture.births import Births
+from services.capture.btf import KernelLayout
 from services.capture.channel import Shape
 from services.capture.kernel import Descriptors, KernelError
 from services.capture.layout import Counts
@@ -51,6 +52,8 @@ class Kernel:
         try:
             for program, number in descriptors.tracepoints:
                 self._follow(number, self.programs[program])
+            for name, program in kernel.RAW_TRACEPOINTS.items():
+                self._events.append(syscalls.link_raw_tracepoint(name, self.programs[program]))
         except OSError as error:
             raise KernelError(
                 f"tracepoints: {error.strerror}; run as root or with CAP_PERFMON"
@@ -60,6 +63,12 @@ class Kernel:
         event = syscalls.open_tracepoint(tracepoint)
         self._events.append(event)
         syscalls.start_event(event, program)
+
+    def know(self, places: KernelLayout) -> None:
+        """Where the fields of the kernel's own structs lie."""
+        Map(self.maps["kernel_layout"], layout.KERNEL_LAYOUT.size).put(
+            bytes(4), layout.KERNEL_LAYOUT.pack(*places, 0)
+        )
 
     def name(self, pid: int, comm: str) -> None:
         """With the class that its name puts it into; what it executes later, the kernel names."""

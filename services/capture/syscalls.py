@@ -18,9 +18,21 @@ _NUMBERS = {
     "aarch64": {"bpf": 280, "perf_event_open": 241, "open_by_handle_at": 265},
 }
 
+# The calls that move bytes through a descriptor.
+_TRANSFERS = {
+    "x86_64": {
+        "read": 0, "write": 1, "readv": 19, "writev": 20,
+        "sendto": 44, "recvfrom": 45, "sendmsg": 46, "recvmsg": 47,
+    },
+    "aarch64": {
+        "read": 63, "write": 64, "readv": 65, "writev": 66,
+        "sendto": 206, "recvfrom": 207, "sendmsg": 211, "recvmsg": 212,
+    },
+}  # fmt: skip
+
 MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT_KEY = 1, 2, 3, 4
-PROG_LOAD, LINK_CREATE = 5, 28
-PROG_KPROBE, PROG_TRACEPOINT = 2, 5
+PROG_LOAD, RAW_TRACEPOINT_OPEN, LINK_CREATE = 5, 17, 28
+PROG_KPROBE, PROG_TRACEPOINT, PROG_RAW_TRACEPOINT = 2, 5, 17
 ATTACH_PERF_EVENT, ATTACH_UPROBE_MULTI = 41, 48
 UPROBE_MULTI_RETURN = 1
 PERF_TYPE_SOFTWARE, PERF_TYPE_TRACEPOINT = 1, 2
@@ -50,6 +62,11 @@ def _call(name: str, *arguments: object) -> int:
 def _bpf(command: int, attributes: bytes) -> int:
     buffer = ctypes.create_string_buffer(attributes, len(attributes))
     return _call("bpf", command, buffer, len(attributes))
+
+
+def transfers() -> dict[str, int]:
+    """The numbers of the system calls that move bytes, on this machine."""
+    return _TRANSFERS[platform.machine()]
 
 
 def address(buffer: ctypes.Array[ctypes.c_char]) -> int:
@@ -157,6 +174,12 @@ def link_perf_event(program: int, event: int, cookie: int) -> int:
     """A link with a cookie (Linux 5.15)."""
     attributes = struct.pack("<IIIIQ", program, event, ATTACH_PERF_EVENT, 0, cookie)
     return _bpf(LINK_CREATE, attributes)
+
+
+def link_raw_tracepoint(name: str, program: int) -> int:
+    """The program runs at the tracepoint until the descriptor is closed."""
+    buffer = ctypes.create_string_buffer(name.encode())
+    return _bpf(RAW_TRACEPOINT_OPEN, struct.pack("<QIIQ", address(buffer), program, 0, 0))
 
 
 def open_uprobe(kind: int, path: bytes, offset: int, config: int) -> int:

@@ -22,6 +22,7 @@ ARGUMENTS: Final[dict[Abi, int]] = {
     "counted_before": 1,
     "object": 1,
     "object_pointer": 1,
+    "objects": 3,
 }
 POINTERS: Final[dict[Abi, int]] = {"length_pointer": 3, "length_pointer_fifth": 4}
 
@@ -41,11 +42,16 @@ class Family(Struct, frozen=True):
 
 class ObjectCall(Struct, frozen=True):
     """Of interest for its TLS object: `enter` has it as first argument, `exit` as result, `both`
-    behind the first argument once the call has returned."""
+    behind the first argument once the call has returned. With `objects` the BIOs behind it are,
+    too."""
 
     operation: Operation
     event: Literal["enter", "exit", "both"]
     function: str
+    abi: Abi = "object"
+
+
+CIPHERTEXT: Final = ObjectCall("cipher", "enter", "BIO_write", "returns_length")
 
 
 class Interface(Struct, frozen=True):
@@ -97,6 +103,11 @@ OPENSSL = Interface(
         ObjectCall("clear", "enter", "SSL_clear"),
         ObjectCall("share", "enter", "SSL_up_ref"),
         ObjectCall("free", "enter", "SSL_free"),
+        # What tells where ciphertext goes; SSL_set_fd and its like go through the first two.
+        ObjectCall("bios", "enter", "SSL_set_bio", "objects"),
+        ObjectCall("wbio", "enter", "SSL_set0_wbio", "objects"),
+        ObjectCall("handshake", "enter", "SSL_do_handshake"),
+        CIPHERTEXT,
     ),
     needed=("SSL_read", "SSL_write"),
 )
@@ -147,5 +158,8 @@ GNUTLS = Interface(
     ),
 )
 
-INTERFACES: Final = (OPENSSL, GNUTLS)
+# No TLS, but what it is given to send tells whose a socket is.
+LIBCRYPTO = Interface(family="openssl", transfers=(), objects=(CIPHERTEXT,), needed=("BIO_write",))
+
+INTERFACES: Final = (OPENSSL, GNUTLS, LIBCRYPTO)
 NAMES: Final = frozenset[str]().union(*(interface.names() for interface in INTERFACES))

@@ -29,6 +29,13 @@ class Finding(Struct, frozen=True, kw_only=True):
     omitted: tuple[tuple[str, str], ...] = ()
     reason: str = ""  # why there are no sites
 
+    def is_tls(self) -> bool:
+        return self.family is not None and (self.covers() or not self.sites)
+
+    def covers(self) -> bool:
+        """Whether it is TLS that is captured: libcrypto has sites, too."""
+        return any(site.operation in ("read", "write") for site in self.sites)
+
 
 class Reach(Struct, frozen=True, kw_only=True):
     """One way to a file. `path` opens it from the host; `name` is what its users call it."""
@@ -49,12 +56,13 @@ class Seen(Struct, frozen=True, kw_only=True):
     on_wire: bool = False  # TLS of it goes over sockets past all probes
     stacks: tuple[Stack, ...] = ()  # what is in it besides what is probed; only where on_wire
     unreadable: bool = False
+    besides: tuple[Reach, ...] = ()  # libcrypto: no TLS, but it tells where TLS goes
 
 
 def targets(node: str, time_ns: int, standing: Iterable[Reach], seen: Iterable[Seen]) -> Targets:
     """`standing` files are targets before any process maps them."""
     processes = sorted(seen, key=lambda p: (p.start_boot_ns, p.pid))
-    reaches = [*standing, *(r for process in processes for r in process.reaches)]
+    reaches = [*standing, *(r for process in processes for r in process.reaches + process.besides)]
     return Targets(
         node=node,
         time_ns=time_ns,
@@ -122,7 +130,7 @@ def _target(reach: Reach) -> Target:
 
 def _process(seen: Seen) -> TlsProcess:
     """A process is named by the first of its files that can be probed, else by why none can."""
-    covered = next((r for r in seen.reaches if r.finding.sites), None)
+    covered = next((r for r in seen.reaches if r.finding.covers()), None)
     reach = covered or next(iter(seen.reaches), None)
     return TlsProcess(
         pid=seen.pid,

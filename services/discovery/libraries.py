@@ -19,11 +19,16 @@ _GNUTLS = re.compile(rb"GnuTLS (\d{1,3}\.\d{1,3}\.\d{1,3}) ")
 # OpenSSL's interface by others, who say so where OpenSSL has its version.
 _COMPATIBLE = re.compile(rb"\(compatible; (BoringSSL|AWS-LC(?: \d{1,3}\.\d{1,3}\.\d{1,3})?)")
 HINTS: Final = (b"libssl", b"libgnutls")  # whatever `is_tls_library` accepts contains one of them
+CRYPTO_HINT: Final = b"libcrypto"
 
 
 def is_tls_library(path: str) -> bool:
     name = path.rpartition("/")[2]
     return any(known.fullmatch(name) for known in (_LIBSSL, _LIBGNUTLS))
+
+
+def is_libcrypto(path: str) -> bool:
+    return _LIBCRYPTO.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def libcrypto(needed: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -54,6 +54,7 @@ class Scan:
             process=status.process,
             reaches=tuple(reaches),
             container=self._containers.of(pid),
+            besides=tuple(self._besides(pid)) if reaches else (),
         )
         return self._name(seen, time.monotonic()) if on_wire else seen
 
@@ -91,7 +92,8 @@ class Scan:
         _, named = self._named.get(sighting.pid, (0.0, None))
         if named is not None and self.wired.of(sighting.pid, named.start_boot_ns) is sighting:
             uncovered = tuple(reach for reach in named.reaches if not reach.finding.sites)
-            return msgspec.structs.replace(named, reaches=uncovered)  # it is no target's way now
+            # It is no target's way now.
+            return msgspec.structs.replace(named, reaches=uncovered, besides=())
         return self._by_sighting(
             Seen(
                 pid=sighting.pid,
@@ -103,8 +105,16 @@ class Scan:
         )
 
     def _mapped(self, pid: int) -> Iterator[Reach]:
-        for mapping in procfs.mappings(pid, *libraries.HINTS) or ():
-            if libraries.is_tls_library(mapping.path):
+        return self._found(pid, libraries.HINTS, libraries.is_tls_library)
+
+    def _besides(self, pid: int) -> Iterator[Reach]:
+        return self._found(pid, (libraries.CRYPTO_HINT,), libraries.is_libcrypto)
+
+    def _found(
+        self, pid: int, hints: Iterable[bytes], wanted: Callable[[str], bool]
+    ) -> Iterator[Reach]:
+        for mapping in procfs.mappings(pid, *hints) or ():
+            if wanted(mapping.path):
                 path = reaching.path_of(pid, mapping)
                 finding = self._files.find(path)
                 if finding is not None:
@@ -113,7 +123,7 @@ class Scan:
     def _executable(self, pid: int) -> Iterator[Reach]:
         """One that has TLS code linked into it, where its symbols tell."""
         finding = self._files.find(procfs.executable(pid))
-        if finding is not None and finding.family is not None:
+        if finding is not None and finding.is_tls():
             path = reaching.executable_of(pid)
             yield Reach(finding=finding, path=path, name=procfs.link(procfs.executable(pid)))
 

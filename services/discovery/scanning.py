@@ -60,7 +60,7 @@ class Discovery:
         begun = time.thread_time_ns()
         paths = [*self.settings.files]
         if self.settings.system_libraries:
-            paths += self._system.tls_paths()
+            paths += self._system.tls_paths() + self._system.libcrypto_paths()
         self._standing = standing(self.files, paths)
         self._seen = {process.pid: process for process in self._scan.look()}
         return self._state("scan", begun)

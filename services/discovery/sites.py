@@ -42,7 +42,8 @@ def _of_interface(prober: Prober, interface: Interface) -> Choice:
         found += _of_family(prober, family, omitted)
     for call in interface.objects:
         found += _of_object(prober, call, omitted)
-    sites = _once(found) if _carries_data(found) else ()
+    useful = _carries_data(found) or not interface.transfers
+    sites = _once(found) if useful else ()
     return Choice(sites, tuple(omitted), interface.family)
 
 
@@ -120,7 +121,7 @@ def _of_object(prober: Prober, call: ObjectCall, omitted: list[Omitted]) -> list
     body = prober.image.named(call.function)
     if body is None:
         return []
-    abi: Abi = "object_pointer" if call.event == "both" else "object"
+    abi: Abi = "object_pointer" if call.event == "both" else call.abi
     probed = Probed(call.operation, abi, call.function, body)
     if call.event == "enter":
         return [prober.enter(probed)]

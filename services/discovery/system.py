@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 
 from services.discovery import libraries
@@ -24,8 +24,16 @@ class SystemLibraries:
 
     def tls_paths(self) -> list[str]:
         """Paths of the host's TLS libraries, links resolved, each once."""
+        return self._paths(libraries.is_tls_library)
+
+    def libcrypto_paths(self) -> list[str]:
+        """Likewise."""
+        return self._paths(libraries.is_libcrypto)
+
+    def _paths(self, wanted: Callable[[str], bool]) -> list[str]:
         directories = dict.fromkeys(os.path.realpath(d) for d in _directories())
-        found = dict.fromkeys(os.path.realpath(p) for d in directories for p in self._in(d))
+        listed = (path for directory in directories for path in self._in(directory))
+        found = dict.fromkeys(os.path.realpath(path) for path in listed if wanted(path))
         return [path for path in found if os.path.isfile(path)]
 
     def _in(self, directory: str) -> list[str]:
@@ -74,4 +82,8 @@ def _included(pattern: str) -> list[str]:
 def _list(directory: str) -> list[str]:
     with os.scandir(directory) as entries:
         names = [entry.name for entry, _ in zip(entries, range(_MAX_ENTRIES), strict=False)]
-    return [f"{directory}/{name}" for name in sorted(names) if libraries.is_tls_library(name)]
+    return [f"{directory}/{name}" for name in sorted(names) if _is_wanted(name)]
+
+
+def _is_wanted(name: str) -> bool:
+    return libraries.is_tls_library(name) or libraries.is_libcrypto(name)

@@ -28,17 +28,17 @@ def depths() -> dict[str, int]:
 
 
 def _depth(name: str, code: bytes) -> int:
-    tracepoint = kernel.is_tracepoint_s(name)
+    kind = kernel.kind_of(name)
     uprobe = syscalls.ATTACH_UPROBE_MULTI if kernel.version() >= kernel.MULTI_SINCE else 0
     program, licence = ctypes.create_string_buffer(code, len(code)), ctypes.c_char_p(b"GPL")
     log = ctypes.create_string_buffer(1 << 20)
     attributes = struct.pack(
         "<IIQQIIQII16sII",
-        syscalls.PROG_TRACEPOINT if tracepoint else syscalls.PROG_KPROBE,
+        kind,
         len(code) // 8, ctypes.addressof(program),
         ctypes.cast(licence, ctypes.c_void_p).value or 0,
         _STATISTICS, len(log), ctypes.addressof(log), 0, 0, name.encode()[-15:], 0,
-        0 if tracepoint else uprobe,
+        uprobe if kind == syscalls.PROG_KPROBE else 0,
     )  # fmt: skip
     syscalls._bpf(syscalls.PROG_LOAD, attributes)
     found = re.search(r"stack depth ([\d+]+)", log.value.decode())

@@ -68,6 +68,11 @@ static __always_inline int enter(struct pt_regs *ctx, u32 direction, u64 length_
     call->nested = 0;
     if (direction == DIRECTION_EGRESS)
         call->boot_ns = bpf_ktime_get_boot_ns();
+    struct ends *found = ends_of(&call->owner, *mark);
+    call->watched = !found || !found->proven;
+    u8 *hint = hint_of(task >> 32);
+    if (hint && !*hint)
+        *hint = HINT_CALLS;
     call->active = 1;
     return 0;
 }
@@ -208,6 +213,11 @@ static __always_inline void announce(struct pt_regs *ctx, struct connection *of,
     of->announced = tell_opened(of, call->owner.ssl, call->owner.tgid);
     if (of->announced && of->state & STATE_SHED)
         of->state |= STATE_TOLD;
+    FORGET(of);
+    FORGET(call);
+    struct ends *found = ends.lookup(&call->owner);
+    if (found && found->generation == of->generation)
+        tell_ends(of, found);
 }
 
 static __always_inline void ring_bell() {
@@ -357,6 +367,10 @@ static __always_inline int born(u64 ssl, int anew) {
     u64 *before = births.lookup(&key);
     if (anew && before && (u8)*before == (u8)birth)
         birth = *before;
+    if (anew)
+        unprove(&key);
+    else
+        ends.delete(&key);
     struct connection *entry = connections.lookup(&key);
     if (entry) {
         if (anew)
@@ -401,6 +415,8 @@ static __always_inline int freed(u64 ssl) {
         __sync_fetch_and_add(birth, -REFERENCE);
     else
         births.delete(&key);
+    if (!others)
+        ends.delete(&key);
     struct connection *entry = connections.lookup(&key);
     if (!entry)
         return 0;

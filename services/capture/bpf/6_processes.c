@@ -28,6 +28,9 @@ static __always_inline void end_life(u32 tgid, u8 kept) {
         return;
     u8 old = *mark;
     *mark = ((old + MARK_GENERATION) & GENERATION_MASK) | (old & kept);
+    u8 *hint = hint_of(tgid);
+    if (hint)
+        *hint = 0;
     if (old & MARK_CONNECTED)
         tell(CONTROL_EXITED, tgid);
 }

@@ -108,7 +108,7 @@ struct connection_key {
 };
 
 /* Once shed a connection stays so; that the reader knows of it is told apart. */
-enum { STATE_SHED = 1, STATE_TOLD = 2, STATE_CANARY = 4, CLASS_SHIFT = 4 };
+enum { STATE_SHED = 1, STATE_TOLD = 2, STATE_CANARY = 4, STATE_ADDRESSED = 8, CLASS_SHIFT = 4 };
 
 struct connection {
     __u64 id;
@@ -122,6 +122,28 @@ struct connection {
     __u8 state; /* STATE_…, and its class above them */
     __u32 references; /* beyond the first: that many frees do not end it */
     __u32 target;
+};
+
+/* Where fields of the kernel's own structs lie: services/capture/btf.py, in the same order. */
+struct kernel_layout {
+    __u32 task_files;
+    __u32 files_table;
+    __u32 table_size;
+    __u32 table_files;
+    __u32 file_inode;
+    __u32 file_private;
+    __u32 inode_mode;
+    __u32 socket_type;
+    __u32 socket_sock;
+    __u32 sock_protocol;
+    __u32 sock_family;
+    __u32 sock_peer_port;
+    __u32 sock_local_port;
+    __u32 sock_peer;
+    __u32 sock_local;
+    __u32 sock_peer6;
+    __u32 sock_local6;
+    __u32 unused;
 };
 
 /* Of a connection that lost something since the last tick. */

@@ -36,7 +36,7 @@ int main(void) {
     SIZE(control) AT(control, kind) AT(control, detail) AT(control, shard) AT(control, tgid)
     AT(control, connection) AT(control, boot_ns) AT(control, ssl) AT(control, target)
     AT(control, process) AT(control, offset) AT(control, lost)
-    SIZE(addresses) AT(control, addresses)
+    SIZE(kernel_layout) SIZE(addresses) AT(control, addresses)
     SIZE(connection_key) SIZE(connection) AT(connection, offset) AT(connection, lost)
     AT(connection, shard) AT(connection, references) AT(connection, target)
     SIZE(tail) AT(tail, shard)
@@ -110,6 +110,7 @@ def test_control_events_and_entries_have_their_sizes(c: dict[str, int]) -> None:
     assert c["control.target"] == c["control.offset"] == layout.CONTROL.size - 56
     assert c["control.process"] == c["control.target"] + 8
     assert c["control.lost"] == c["control.offset"] + 16
+    assert c["kernel_layout"] == layout.KERNEL_LAYOUT.size
     assert c["addresses"] == layout.ADDRESSES.size
     assert c["control.addresses"] == c["control.target"]
     assert c["connection_key"] == layout.CONNECTION_KEY.size

@@ -133,3 +133,15 @@ def test_other_code_beside_a_probed_library_is_told_as_such() -> None:
 def test_what_can_t_be_read_is_said_to_be_so() -> None:
     found = on_wire(seen(2), unreadable=True)
     assert (found.reason, found.mend) == (inventory.UNREADABLE, inventory.MEND_UNREADABLE)
+
+
+def test_libcrypto_is_a_target_and_covers_nothing() -> None:
+    cipher = msgspec.structs.replace(SITE, operation="cipher", function="BIO_write")
+    found = Finding(identity=identity(2), library="openssl 3.0.1", sites=(cipher,))
+    crypto = Reach(finding=found, path="/usr/lib/libcrypto.so.3", name="/usr/lib/libcrypto.so.3")
+    process = msgspec.structs.replace(seen(4, reach(1, "/l", reason="stripped")), besides=(crypto,))
+    state = inventory.targets("n", 7, [], [process])
+    assert [target.name for target in state.targets] == ["/usr/lib/libcrypto.so.3"]
+    assert [(p.target, p.reason) for p in state.processes] == [
+        ("", "/usr/lib/libssl.so.3: stripped")
+    ]
