@@ -34,21 +34,19 @@ def response_lost(http: Http1) -> None:
 
 
 def has_ended(http: Http1, half: Half, out: Emission) -> bool:
-    """With the head at hand nothing can be paired any more."""
-    if half is http.request and len(http.waiting) >= out.limits.waiting:
-        out.count("requests_without_response_dropped")
-    elif not _is_contradicted(http, half):
-        return False
-    give_up(http, out)
-    return True
-
-
-def _is_contradicted(http: Http1, half: Half) -> bool:
-    """By this head: the client does not wait for its answers."""
+    """With the head at hand nothing can be paired any more: it shows that the client does not wait
+    for its answers, or more requests wait than are remembered."""
     order = http.order
     if half is http.response:
-        return order.owed and bool(http.waiting)
-    return bool(order.orphans) and not order.holed and _more_than_one_answer(http)
+        over = order.owed and bool(http.waiting)
+    elif len(http.waiting) >= out.limits.waiting:
+        out.count("requests_without_response_dropped")
+        over = True
+    else:
+        over = bool(order.orphans) and not order.holed and _more_than_one_answer(http)
+    if over:
+        give_up(http, out)
+    return over
 
 
 def _more_than_one_answer(http: Http1) -> bool:

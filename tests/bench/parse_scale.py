@@ -150,11 +150,28 @@ def _fold(state: ShardState, raw: list[bytes]) -> list[bytes]:
     ]
 
 
-def rate(traffic: Traffic, connections: int, rounds: int) -> float:
-    raw = batches(traffic, connections, connections + EXCHANGES)
-    first = begun(raw)
-    found = [exchanges / took for took, exchanges in (seconds(raw, first) for _ in range(rounds))]
-    return statistics.median(found)
+def rates(traffic: Traffic, rounds: int) -> dict[int, list[float]]:
+    """Exchanges a second of CPU at each scale; rounds take turns, so that whatever else the machine
+    does meets all of them."""
+    raws = {scale: batches(traffic, scale, scale + EXCHANGES) for scale in SCALES}
+    firsts = {scale: begun(raw) for scale, raw in raws.items()}
+    found: dict[int, list[float]] = {scale: [] for scale in SCALES}
+    for _ in range(rounds):
+        for scale, raw in raws.items():
+            took, exchanges = seconds(raw, firsts[scale])
+            found[scale].append(exchanges / took)
+    return found
+
+
+def flatness(found: dict[int, list[float]]) -> dict[str, float]:
+    """Of each scale to the first, round by round."""
+    first, *others = SCALES
+    return {
+        str(scale): statistics.median(
+            mine / base for mine, base in zip(found[scale], found[first], strict=True)
+        )
+        for scale in others
+    }
 
 
 def measure(rounds: int) -> dict[str, object]:
@@ -162,8 +179,12 @@ def measure(rounds: int) -> dict[str, object]:
     before = gc.get_threshold()
     gc.set_threshold(*COLLECT_AFTER)
     for traffic in (http1, http2):
-        rates = {str(scale): rate(traffic, scale, rounds) for scale in SCALES}
-        found[f"parse_{traffic.__name__}_per_second_at"] = rates
+        measured = rates(traffic, rounds)
+        name = f"parse_{traffic.__name__}"
+        found[f"{name}_per_second_at"] = {
+            str(scale): statistics.median(values) for scale, values in measured.items()
+        }
+        found[f"{name}_flatness"] = flatness(measured)
     raw = batches(download, 4, 12)
     took = statistics.median(seconds(raw)[0] for _ in range(rounds))
     found["parse_megabytes_per_second"] = 12 * 16.777 / took
