@@ -7,8 +7,10 @@ else Latin-1. Field blocks and lines repeat from message to message: recent ones
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 from services.messages import Headers
@@ -60,6 +62,7 @@ _FRAMINGS: dict[tuple[tuple[str, str], ...], Framing] = {}
 _TELLING = frozenset(
     {"content-length", "transfer-encoding", "host", "upgrade", "content-type", "expect"}
 )
+_SPACED = re.compile(rb"^[^:\n]*[ \t]:", re.MULTILINE)
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
@@ -108,7 +111,20 @@ def _parse(block: bytes) -> Fields | None:
             telling.append(header)
     key = tuple(telling)
     framing = _FRAMINGS.get(key) or _framing(key)
-    return None if framing is None else Fields(tuple(headers), framing, size)
+    if framing is None:
+        return None
+    if (odd := _oddity(block)) and not framing.anomaly:
+        framing = msgspec.structs.replace(framing, anomaly=odd)
+    return Fields(tuple(headers), framing, size)
+
+
+def _oddity(block: bytes) -> str:
+    """What some take for one field and some for another, or for none (RFC 9112 §2.2, §5.1)."""
+    if (b" :" in block or b"\t:" in block) and _SPACED.search(block):
+        return "whitespace before a colon"
+    if block[:1] in (b" ", b"\t"):
+        return "whitespace before the first field"
+    return "bare CR" if b"\r" in block.replace(b"\r\n", b"\n") else ""
 
 
 def _lines(block: bytes) -> list[bytes]:
@@ -143,14 +159,14 @@ def _framing(headers: tuple[tuple[str, str], ...]) -> Framing | None:
     for name, value in headers:
         telling.setdefault(name, []).append(value)
     stated = telling.get("content-length", ())
-    lengths = {part.strip() for value in stated for part in value.split(",")}
+    lengths = {part.strip(" \t") for value in stated for part in value.split(",")}
     if len(lengths) > 1 or not all(_is_length(value) for value in lengths):
         return None
     codings = ",".join(telling.get("transfer-encoding", ())).lower()
     found = Framing(
         length=int(lengths.pop()) if lengths else None,
         coded=bool(codings),
-        chunked=codings.rpartition(",")[2].strip() == "chunked",
+        chunked=codings.rpartition(",")[2].strip(" \t") == "chunked",
         host=telling.get("host", (None,))[0],
         upgrade=telling.get("upgrade", ("",))[0].lower() or None,
         expects=telling.get("expect", ("",))[0].lower() == "100-continue",
@@ -172,7 +188,8 @@ def _anomaly(telling: dict[str, list[str]]) -> str:
         return "content-length and transfer-encoding"
     if len(stated) > 1 or (stated and "," in stated[0]):
         return "repeated content-length"
-    if len(telling.get("transfer-encoding", ())) > 1:
+    coded = telling.get("transfer-encoding", ())
+    if len(coded) > 1 or (coded and coded[0].lower().count("chunked") > 1):
         return "repeated transfer-encoding"
     return "repeated host" if len(telling.get("host", ())) > 1 else ""
 

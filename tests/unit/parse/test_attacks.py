@@ -8,6 +8,7 @@ smuggling as of RFC 9112 §11.2.
 from __future__ import annotations
 
 import hpack as reference
+import msgspec
 import pytest
 
 from services.messages import MalformedFrame, RequestHead, ResetFrame
@@ -16,6 +17,7 @@ from services.parse.limits import Limits
 from tests.support.wire import CONNECTION, EGRESS, INGRESS, Kernel, assert_exact, deliver
 
 LIMITS = Limits()
+MOST_STATE = 256 * 1024  # bytes that what is kept of any of these takes
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -28,7 +30,9 @@ def kernel():
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0)
     kernel.batch(kernel.record(EGRESS, preface), opened=(kernel.opened(),))
     kernel.batch(kernel.record(INGRESS, frame(4, 0, 0)))
-    return kernel
+    yield kernel
+    assert len(msgspec.msgpack.encode(kernel.state)) < MOST_STATE
+    assert_exact(kernel.state)
 
 
 def said(kernel: Kernel, data: bytes) -> list[object]:
@@ -129,6 +133,11 @@ SMUGGLED = b"GET /admin HTTP/1.1\r\nHost: a\r\n\r\n"
         (b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n",
          "repeated transfer-encoding"),
         (b"Transfer-Encoding: chunked\r\nHost: b\r\n", "repeated host"),
+        (b"Transfer-Encoding: chunked, chunked\r\n", "repeated transfer-encoding"),
+        (b"Transfer-Encoding : chunked\r\n", "whitespace before a colon"),
+        (b"X: a\rContent-Length: 9\r\nTransfer-Encoding: chunked\r\n", "bare CR"),
+        (b"X: a : b\r\nTransfer-Encoding:\tCHUNKED\r\n", ""),
+        (b"Transfer-Encoding: gzip,\r\n chunked\r\n", ""),
     ],
 )  # fmt: skip
 def test_smuggling_is_read_by_the_rules_and_marked(headers, anomaly):
@@ -145,9 +154,36 @@ def test_smuggling_is_read_by_the_rules_and_marked(headers, anomaly):
         b"Content-Length: +3\r\n",
         b"Transfer-Encoding: xchunked\r\n",
         b"Transfer-Encoding: chunked, identity\r\n",
+        b"Transfer-Encoding: \x0bchunked\r\n",
+        b'Transfer-Encoding: "chunked"\r\n',
+        b"Transfer-Encoding\0: chunked\r\n",
+        b"Transfer-Encoding chunked\r\n",
+        b"Content-Length: 0x5\r\n",
+        b"Content-Length: 5 5\r\n",
+        b"Content-Length: 1_0\r\n",
+        b"Content-Length: 5\0\r\n",
+        b"Content-Length: \xc2\xb2\r\n",
+        b"Content-Length: 99999999999999999999\r\n",
     ],
 )
 def test_what_has_no_one_meaning_is_malformed_and_ends_the_reading(headers):
     frames = deliver([(EGRESS, POST + headers + b"\r\n0\r\n\r\n" + SMUGGLED)])
     assert not [f for f in frames if isinstance(f, RequestHead)]
     assert [f.protocol for f in frames if isinstance(f, MalformedFrame)] == ["http/1.1"]
+
+
+@pytest.mark.parametrize(
+    "size", [b"-1", b"0x5", b"+5", b"5 5", b"5\x0b", b"ffffffffffffffff1", b"", b"\xd9\xa5"]
+)
+def test_a_chunk_of_no_size_ends_the_reading(size):
+    chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n" + size
+    frames = deliver([(EGRESS, chunked + b"\r\nabcde\r\n0\r\n\r\n" + SMUGGLED)])
+    assert [f.path for f in frames if isinstance(f, RequestHead)] == ["/"]
+    assert [f.reason for f in frames if isinstance(f, MalformedFrame)] == ["no chunk size"]
+
+
+def test_a_chunk_that_is_longer_than_it_says_ends_the_reading():
+    chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcdefg\r\n0\r\n\r\n"
+    frames = deliver([(EGRESS, chunked + SMUGGLED)])
+    assert [f.path for f in frames if isinstance(f, RequestHead)] == ["/"]
+    assert [f.reason for f in frames if isinstance(f, MalformedFrame)] == ["no end of chunk"]
