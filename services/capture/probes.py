@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from services.capture import hands, syscalls
 from services.capture.kernel import COOKIE_SINCE, MULTI_SINCE, KernelError, version
 from services.capture.loaded import Kernel
@@ -33,12 +35,15 @@ class Probes:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._attached: dict[str, list[int]] = {}
+        self._times = 0
 
     def attach(self, target: Target, number: int) -> None:
         """Raises KernelError; then nothing of the target is attached."""
+        self._times += 1
+        sites = tuple(_dated(site, self._times) for site in target.sites)
         try:
             with the_same_file(target) as path:
-                places = _Places(target.sites, path, number)
+                places = _Places(sites, path, number)
                 found = hands.attached(lambda made: self._attach_multi(places, made))
         except OSError as error:
             raise KernelError(f"{target.name}: {error.strerror or error}") from None
@@ -93,6 +98,12 @@ def program_of(site: Site) -> str:
 def cookie_of(site: Site, number: int) -> int:
     """What the programs are told about a probe: the target's number, and the frame above it."""
     return (site.frame & 0xFFFFFFFF) << 32 | number
+
+
+def _dated(site: Site, times: int) -> Site:
+    """A goroutine's call may outlast its probes: by their number those of another time know that
+    what the entry kept is old. Frames mean nothing there."""
+    return msgspec.structs.replace(site, frame=times) if site.abi == "go" else site
 
 
 def _turn(site: Site) -> tuple[int, bool]:

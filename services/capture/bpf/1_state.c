@@ -21,7 +21,9 @@ struct go_call {
     u64 buffer;
     u64 length;
     u64 boot_ns;
-    u64 high; /* where its stack began at the entry */
+    u64 high;     /* where its stack began at the entry */
+    u64 attached; /* by which time that probes were attached: a call whose end nobody saw is no more */
+    u64 is_new;   /* its connection has just been told, and its addresses have not */
 };
 
 struct call {

@@ -181,6 +181,8 @@ static __always_inline int deliver_more(struct pt_regs *ctx, u32 place) {
     call->piece = call->left;
     if (call->left)
         delivered(of, call, direction, REFUSED_FULL);
+    if (place & OF_GO)
+        go_tell_addresses(call);
     return 0;
 }
 
@@ -278,8 +280,10 @@ static __always_inline int hand_over(struct pt_regs *ctx, struct call *call, u32
         return 0;
     }
     is_shed(of);
-    if (!of->announced)
+    if (!of->announced) {
         announce(ctx, of, call);
+        call->go.is_new = place & OF_GO;
+    }
     if (direction == DIRECTION_INGRESS)
         call->boot_ns = bpf_ktime_get_boot_ns();
     FORGET(call);

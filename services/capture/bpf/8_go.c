@@ -43,6 +43,7 @@ static __always_inline struct call *go_place(struct pt_regs *ctx, u32 direction)
     }
     call->owner.tgid = task >> 32;
     call->go.g = GO_ITSELF(ctx);
+    call->go.attached = cookie_of(ctx) >> 32;
     if (bpf_probe_read_user(&call->go.high, sizeof(u64), (void *)(call->go.g + GO_STACK_HIGH)))
         return 0;
     return call;
@@ -70,7 +71,7 @@ static __always_inline int go_enter(struct pt_regs *ctx, u32 direction) {
 /* What the entry kept; a buffer on the goroutine's stack has moved with it. */
 static __always_inline int go_entered(struct call *call, struct go_key *key) {
     struct go_call *found = go_calls.lookup(key);
-    if (!found || found->g != key->g)
+    if (!found || found->g != key->g || found->attached != call->go.attached)
         return 0;
     u64 high = found->high, buffer = found->buffer;
     if (buffer < high && buffer >= high - key->depth)
@@ -123,7 +124,13 @@ static __always_inline int go_leave(struct pt_regs *ctx, u32 direction) {
     call->left = result < call->go.length ? result : call->go.length;
     call->length_pointer = 0;
     FORGET(call);
-    return call->left ? hand_over(ctx, call, OF_GO | direction) : 0;
+    if (!call->left)
+        return 0;
+    hand_over(ctx, call, OF_GO | direction);
+    struct call *done = call;
+    FORGET(done);
+    go_tell_addresses(done);
+    return 0;
 }
 
 int on_go_read_enter(struct pt_regs *ctx) {
