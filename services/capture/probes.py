@@ -50,7 +50,9 @@ class Probes:
         self._attached[target.identity.key()] = found
 
     def detach(self, key: str) -> None:
-        hands.released(self._attached.pop(key, []))
+        """Births first, exits last, the other way round."""
+        for one in reversed(self._attached.pop(key, [])):
+            hands.released([one])
 
     def close(self) -> None:
         all_of_them = [one for found in self._attached.values() for one in found]

@@ -27,6 +27,13 @@ async def run(build: Build, folder: Path, program: str, *words: str) -> tuple[in
     return process.pid, printed.decode()
 
 
+def folder(within: Path, name: str) -> Path:
+    """An empty one for a program to write its logs into."""
+    place = within / name
+    place.mkdir()
+    return place
+
+
 def said(folder: Path) -> list[Said]:
     """By the programs' own logs, an entry an end of a connection."""
     ends = [path.with_suffix("") for path in folder.glob("*.sent")]

@@ -2,10 +2,14 @@
 // of files, NAME.sent and NAME.received, as tests/support/truths.py reads them.
 //
 //	truth CERTIFICATE SCENARIO…     in the folder where the files are to be; the word go begins it
+//	truth CERTIFICATE midway|endless   these say ready
+//	truth CERTIFICATE serve LOG
+//	truth CERTIFICATE request PORT LOG PREFIX COUNT [second]
 package main
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -14,15 +18,17 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"time"
 )
 
 const (
-	many    = 40
-	most    = 300000 // bytes that a direction of one of many connections carries
+	many    = 24
+	most    = 120000 // bytes that a direction of one of many connections carries
 	huge    = 3<<20 + 5
 	moved   = 300 // reads on stacks that move
 	piece   = 200
 	dropped = 60
+	pause   = 5 * time.Millisecond // between echoes: who looks on needs the processor, too
 )
 
 var certificate tls.Certificate
@@ -247,20 +253,105 @@ func nest() {
 	inner := newEnd("inner-client", tls.Client(client, &tls.Config{InsecureSkipVerify: true}))
 	other := newEnd("inner-server", tls.Server(server, &tls.Config{
 		Certificates: []tls.Certificate{certificate}}))
+	said := make(chan bool)
 	go func() {
 		io.WriteString(inner, "hello from within")
+		said <- true
 	}()
 	io.ReadFull(other, make([]byte, 17))
+	<-said
 	inner.done()
 	other.done()
 	client.Close()
 	server.Close()
 }
 
+// One end is in a Read, and so is the other's goroutine, as the probes come.
+func midway() {
+	client, server := pair("midway", tls.VersionTLS13)
+	heard := make(chan bool)
+	go func() {
+		buffer := make([]byte, 1000)
+		for {
+			n, err := server.Conn.Read(buffer)
+			if err != nil {
+				return
+			}
+			if string(buffer[:n]) != "before" {
+				server.received.Write(buffer[:n])
+			}
+			heard <- true
+		}
+	}()
+	_, err := client.Conn.Write([]byte("before"))
+	check(err)
+	<-heard
+	fmt.Println("ready")
+	in := bufio.NewReader(os.Stdin)
+	in.ReadString('\n')
+	_, err = client.Write([]byte("the first words that the probes see"))
+	check(err)
+	<-heard
+	client.Close()
+	server.Close()
+}
+
+// Echoes on many connections until stdin ends; whoever hears something else than it said panics.
+func endless() {
+	over := make(chan bool)
+	var all sync.WaitGroup
+	for n := 0; n < many; n++ {
+		client, server := pair(fmt.Sprintf("endless%02d", n), tls.VersionTLS13)
+		all.Add(2)
+		go func() {
+			defer all.Done()
+			io.Copy(struct{ io.Writer }{server.Conn}, struct{ io.Reader }{server.Conn})
+			server.Close()
+		}()
+		go func(n int) {
+			defer all.Done()
+			defer client.Close()
+			said, heard := fill(fmt.Sprint(n), 100+97*n), make([]byte, 100+97*n)
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				_, err := client.Conn.Write(said)
+				check(err)
+				_, err = io.ReadFull(client.Conn, heard)
+				check(err)
+				if !bytes.Equal(said, heard) {
+					panic("another's words")
+				}
+				time.Sleep(pause)
+			}
+		}(n)
+	}
+	fmt.Println("ready")
+	io.Copy(io.Discard, os.Stdin)
+	close(over)
+	all.Wait()
+}
+
 func main() {
 	var err error
 	certificate, err = tls.LoadX509KeyPair(os.Args[1], os.Args[1])
 	check(err)
+	switch os.Args[2] {
+	case "serve":
+		serve(os.Args[3])
+		return
+	case "request":
+		request(os.Args[3:])
+		return
+	}
+	alone := map[string]func(){"midway": midway, "endless": endless}
+	if scenario := alone[os.Args[2]]; scenario != nil {
+		scenario()
+		return
+	}
 	bufio.NewReader(os.Stdin).ReadString('\n')
 	scenarios := map[string]func(){"talk": talk, "move": move, "large": large,
 		"ending": ending, "cut": cut, "drop": drop, "nest": nest}
