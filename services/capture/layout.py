@@ -28,7 +28,7 @@ TAIL = PAGE // 8
 WAITING = 0
 SHARED_COUNTERS = (
     "calls_refused", "connections_refused", "control_refused", "tails_refused",
-    "connections_shed", "wire_refused", "go_calls_unmatched",
+    "connections_shed", "wire_refused",
     "calls_filtered", "calls_unmatched", "births_refused", "names_refused",
 )  # fmt: skip
 CLASSES, WITHHELD = 16, 16

@@ -14,6 +14,12 @@ struct call_key {
     u32 direction; /* and OF_GO */
 };
 
+struct go_key {
+    u64 g;
+    u32 depth;
+    u32 process; /* and the direction, its lowest bit */
+};
+
 /* A goroutine's call between its entry and its exit, which threads and stacks may change within. */
 struct go_call {
     u64 g;
@@ -43,6 +49,7 @@ struct call {
     /* Entries to be made, which would else have to lie on the stack. */
     struct connection fresh;
     struct tail tail;
+    struct go_key go_key;
     struct go_call go;
 };
 

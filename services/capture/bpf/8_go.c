@@ -20,20 +20,11 @@
 
 #define GO_STACK_HIGH 8 /* in runtime.g */
 
-struct go_key {
-    u64 g;
-    u32 depth;
-    u32 process; /* and the direction, its lowest bit */
-};
-
 BPF_TABLE("lru_hash", struct go_key, struct go_call, go_calls, GO_CALLS);
 
 /* The thread's place for Go's calls, with the goroutine and where its stack begins now. */
 static __always_inline struct call *go_place(struct pt_regs *ctx, u32 direction) {
     u64 task = bpf_get_current_pid_tgid();
-    u8 *mark = mark_of(task >> 32);
-    if (!admits(mark))
-        return 0;
     struct call *call = call_of(task, OF_GO | direction);
     if (!call) {
         struct shared *all = common();
@@ -46,10 +37,15 @@ static __always_inline struct call *go_place(struct pt_regs *ctx, u32 direction)
     call->go.attached = cookie_of(ctx) >> 32;
     if (bpf_probe_read_user(&call->go.high, sizeof(u64), (void *)(call->go.g + GO_STACK_HIGH)))
         return 0;
+    call->go_key.g = call->go.g;
+    call->go_key.depth = call->go.high - PT_REGS_SP(ctx);
+    call->go_key.process = call->owner.tgid << 1 | direction;
     return call;
 }
 
 static __always_inline int go_enter(struct pt_regs *ctx, u32 direction) {
+    if (!admits(mark_of(bpf_get_current_pid_tgid() >> 32)))
+        return 0;
     struct call *call = go_place(ctx, direction);
     if (!call)
         return 0;
@@ -58,9 +54,7 @@ static __always_inline int go_enter(struct pt_regs *ctx, u32 direction) {
     call->go.length = GO_THIRD(ctx);
     if (direction == DIRECTION_EGRESS)
         call->go.boot_ns = bpf_ktime_get_boot_ns();
-    struct go_key key = {call->go.g, (u32)(call->go.high - PT_REGS_SP(ctx)),
-                         call->owner.tgid << 1 | direction};
-    if (!go_calls.update(&key, &call->go))
+    if (!go_calls.update(&call->go_key, &call->go))
         return 0;
     struct shared *all = common();
     if (all)
@@ -69,12 +63,12 @@ static __always_inline int go_enter(struct pt_regs *ctx, u32 direction) {
 }
 
 /* What the entry kept; a buffer on the goroutine's stack has moved with it. */
-static __always_inline int go_entered(struct call *call, struct go_key *key) {
-    struct go_call *found = go_calls.lookup(key);
-    if (!found || found->g != key->g || found->attached != call->go.attached)
+static __always_inline int go_entered(struct call *call) {
+    struct go_call *found = go_calls.lookup(&call->go_key);
+    if (!found || found->g != call->go.g || found->attached != call->go.attached)
         return 0;
     u64 high = found->high, buffer = found->buffer;
-    if (buffer < high && buffer >= high - key->depth)
+    if (buffer < high && buffer >= high - call->go_key.depth)
         buffer += call->go.high - high;
     call->buffer = buffer;
     call->owner.ssl = found->conn;
@@ -97,29 +91,24 @@ static __always_inline int go_was_reading(struct pt_regs *ctx, struct call *call
     return 1;
 }
 
-static __always_inline int go_unmatched() {
-    struct shared *all = common();
-    if (all)
-        __sync_fetch_and_add(&all->go_calls_unmatched, 1);
-    return 0;
-}
-
 /* How many bytes there are says the result alone: some come with an error. */
 static __always_inline int go_leave(struct pt_regs *ctx, u32 direction) {
+    u8 *mark = mark_of(bpf_get_current_pid_tgid() >> 32);
+    if (!mark || !included(*mark))
+        return 0;
     struct call *call = go_place(ctx, direction);
     if (!call)
         return 0;
     s64 result = GO_FIRST(ctx);
-    {
-        struct go_key key = {call->go.g, (u32)(call->go.high - PT_REGS_SP(ctx)),
-                             call->owner.tgid << 1 | direction};
-        int entered = go_entered(call, &key);
-        if (entered)
-            go_calls.delete(&key);
-        if (result <= 0)
-            return 0;
-        if (!entered && (direction == DIRECTION_EGRESS || !go_was_reading(ctx, call)))
-            return go_unmatched();
+    int entered = go_entered(call);
+    FORGET(call);
+    if (entered)
+        go_calls.delete(&call->go_key);
+    if (result <= 0)
+        return 0;
+    if (!entered && (direction == DIRECTION_EGRESS || !go_was_reading(ctx, call))) {
+        count_unmatched();
+        return 0;
     }
     call->left = result < call->go.length ? result : call->go.length;
     call->length_pointer = 0;

@@ -49,12 +49,11 @@ struct shared {
     __u64 tails_refused;
     __u64 connections_shed;
     __u64 wire_refused;
-    __u64 go_calls_unmatched; /* written before the probes were there, and nobody knows by whom */
     __u64 calls_filtered;  /* of processes that are not captured, at files that others use, too */
     __u64 calls_unmatched; /* they ended, and no entry of theirs was known */
     __u64 births_refused;  /* a TLS object was made: its connection will seem to begin midway */
     __u64 names_refused;   /* a process has no name of its own: its threads' names serve */
-    __u64 reserved[4];
+    __u64 reserved[5];
     /* By class of workloads, of WHOLE: connections whose hash is that near its end are shed. */
     __u64 withheld[CLASSES];
     __u64 taken[CLASSES]; /* bytes that were submitted; those of the first class are not counted */

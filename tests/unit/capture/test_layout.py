@@ -29,7 +29,7 @@ int main(void) {
     AT(ring, lost) AT(ring, tail)
     SIZE(shared) AT(shared, waiting) AT(shared, calls_refused)
     AT(shared, connections_refused) AT(shared, control_refused) AT(shared, tails_refused)
-    AT(shared, connections_shed) AT(shared, wire_refused) AT(shared, go_calls_unmatched)
+    AT(shared, connections_shed) AT(shared, wire_refused)
     AT(shared, calls_filtered) AT(shared, calls_unmatched) AT(shared, births_refused)
     AT(shared, names_refused)
     AT(shared, withheld) AT(shared, taken)
