@@ -2,7 +2,7 @@
 wrote down, on the side of the program and on that of the server.
 
 GnuTLS (wget, git), OpenSSL linked into a program (Node, Rust), brought by a wheel or in a place of
-its own, or the system's (Ruby, PHP, Perl, Rust). nginx is in test_nginx.py.
+its own, or the system's (Ruby, PHP, Perl, Rust, nginx).
 """
 
 from __future__ import annotations
@@ -14,13 +14,25 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.support import comparing, leftovers, pipeline, plans, programs, workload
+from demo import certificate
+from tests.e2e.apps import git_client
+from tests.support import (
+    comparing,
+    git_repository,
+    leftovers,
+    nginx,
+    pipeline,
+    plans,
+    programs,
+    workload,
+)
 from tests.support.pipeline import Pipeline, Stored
 from tests.support.plans import Exchanged
 from tests.support.programs import Program
@@ -38,7 +50,7 @@ PROGRAMS: dict[str, Callable[[Path], Program]] = {
     "pycurl": lambda _: programs.pycurl(),
     "prefixed": programs.prefixed,
 }
-SECONDS = 90
+SECONDS = 180
 
 
 class Told(NamedTuple):
@@ -167,6 +179,65 @@ def test_a_witness_names_its_process_and_the_library_that_it_used(
     ((process, tls),) = sources
     assert process == told.program.process[:15]
     assert re.fullmatch(told.program.tls, tls)
+
+
+def _by(stored: list[Stored], process: str, role: str) -> dict[str, Stored]:
+    found = [s for s in stored if (s.witness.source.process, s.witness.role) == (process, role)]
+    by_id = {pipeline.request_id(s.witness): s for s in found}
+    assert len(by_id) == len(found)
+    return by_id
+
+
+def test_a_proxy_is_witnessed_as_server_and_as_client(traffic: Traffic, tmp_path: Path) -> None:
+    """nginx between a client and another TLS server: server of the one, client of the other."""
+    planned = plans.plan("nginx-one")
+    with (
+        workload.serving(tmp_path) as behind,
+        nginx.proxying(tmp_path / "nginx", behind.port, certificate.make(tmp_path)) as port,
+    ):
+        front = behind._replace(port=port)
+        got = workload.start_client("http_client", front, tmp_path, planned).finished()
+        served = {e.id: e for e in behind.exchanged()}
+        traffic.pipeline.settle()
+        stored = traffic.pipeline.witnesses("nginx-one")
+
+    asked = _by(stored, "python", "client")
+    as_server, as_client = _by(stored, "nginx", "server"), _by(stored, "nginx", "client")
+    for found in (asked, as_server, as_client):
+        assert sorted(found) == [p.id for p in planned]
+    for told in got:
+        comparing.check(as_client[told.id].witness, served[told.id], f"127.0.0.1:{behind.port}")
+        request = asked[told.id].witness.request
+        assert request is not None
+        sent = [(str(name), str(value)) for name, value in request.headers]
+        truth = told._replace(
+            request_headers=[(name.lower(), value) for name, value in sent],
+            request_body=served[told.id].request_body,
+        )
+        comparing.check(as_server[told.id].witness, truth, f"127.0.0.1:{port}")
+
+
+def test_every_request_of_git_is_witnessed(traffic: Traffic, tmp_path: Path) -> None:
+    """Its TLS is GnuTLS' by libcurl: a clone, and what it asks of a smart HTTPS server."""
+    with git_repository.serving(tmp_path) as server:
+        subprocess.run(
+            [sys.executable, "-m", "tests.e2e.apps.git_client", str(server.port), str(tmp_path)],
+            cwd=workload.ROOT, check=True, timeout=SECONDS,
+        )  # fmt: skip
+        truth = server.exchanged()
+    traffic.pipeline.settle()
+    assert len(truth) == git_client.CLONE + git_client.ASKED * git_client.ASK == 23
+    assert (tmp_path / "clone" / "6.txt").exists()
+
+    stored = [s.witness for s in traffic.pipeline.witnesses("git-") if s.witness.role == "client"]
+    ordered = sorted(stored, key=lambda w: (pipeline.request_id(w), w.connection.stream))
+    assert len(ordered) == len(truth)
+    for witness, exchanged in zip(ordered, truth, strict=True):
+        assert pipeline.request_id(witness) == exchanged.id
+        comparing.check(witness, exchanged, f"127.0.0.1:{server.port}")
+        assert witness.source.process == "git-remote-http"
+        assert re.fullmatch(r"gnutls \d+\.\d+\.\d+", witness.source.tls)
+    assert max(len(exchanged.response_body) for exchanged in truth) > comparing.CAP
 
 
 def test_the_ledger_balances(traffic: Traffic) -> None:

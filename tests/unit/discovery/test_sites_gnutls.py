@@ -8,14 +8,15 @@ from services.discovery import sites
 from services.discovery.probing import Returns
 from tests.support.functions import load
 
-GNUTLS = "gnutls-3.7-debian"
+BUILDS = ("gnutls-3.7-debian", "gnutls-3.8-wheel")
 
 
+@pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize("uretprobes", [Returns.STILL, Returns.NEVER])
 def test_every_call_that_carries_data_is_seen_at_both_ends_without_a_uretprobe(
-    uretprobes: Returns,
+    build: str, uretprobes: Returns
 ) -> None:
-    chosen = sites.choose(load(GNUTLS), uretprobes)
+    chosen = sites.choose(load(build), uretprobes)
     transfers = [s for s in chosen.sites if s.operation in ("read", "write")]
     assert chosen.family == "gnutls"
     assert {s.kind for s in transfers} == {"uprobe"}
@@ -31,20 +32,23 @@ def test_every_call_that_carries_data_is_seen_at_both_ends_without_a_uretprobe(
     }
 
 
-def test_calls_that_end_in_the_same_code_share_its_sites() -> None:
-    chosen = sites.choose(load(GNUTLS))
+@pytest.mark.parametrize("build", BUILDS)
+def test_calls_that_end_in_the_same_code_share_its_sites(build: str) -> None:
+    chosen = sites.choose(load(build))
     places = [(s.operation, s.event, s.address) for s in chosen.sites]
     assert len(places) == len(set(places))
 
 
-def test_calls_that_send_through_others_are_named() -> None:
-    omitted = dict(sites.choose(load(GNUTLS)).omitted)
+@pytest.mark.parametrize("build", BUILDS)
+def test_calls_that_send_through_others_are_named(build: str) -> None:
+    omitted = dict(sites.choose(load(build)).omitted)
     assert set(omitted) == {"gnutls_record_send_file", "gnutls_record_send_early_data"}
     assert all("gnutls_record_send" in why for why in omitted.values())
 
 
-def test_sessions_are_seen_made_and_ended() -> None:
-    chosen = sites.choose(load(GNUTLS)).sites
+@pytest.mark.parametrize("build", BUILDS)
+def test_sessions_are_seen_made_and_ended(build: str) -> None:
+    chosen = sites.choose(load(build)).sites
     objects = [(s.operation, s.event, s.abi) for s in chosen if s.abi.startswith("object")]
     assert objects == [
         ("new", "enter", "object_pointer"), ("new", "exit", "object_pointer"),
