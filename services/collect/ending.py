@@ -54,16 +54,15 @@ _RESET_CODES = (
 _NOT_NEEDED = frozenset({0, 8})
 
 
-def reset_cause(exchange: Exchange, code: int) -> Cause:
+def reset(fold: Fold, number: int, code: int) -> None:
     """A server may answer before it has the whole request, and either side may then end the stream
     without an error (RFC 9113 §8.1). With any other code something went wrong, and a response whose
     end was not seen is not whole."""
+    exchange = fold.state.exchanges[number]
     answered = exchange.response is not None and exchange.response_end is not None
-    return Cause.ANSWERED if answered and code in _NOT_NEEDED else Cause.RESET
-
-
-def reset_reason(code: int) -> str:
-    return f"rst_{_RESET_CODES[code]}" if 0 <= code < len(_RESET_CODES) else "rst_unknown"
+    cause = Cause.ANSWERED if answered and code in _NOT_NEEDED else Cause.RESET
+    known = 0 <= code < len(_RESET_CODES)
+    finish(fold, number, cause, f"rst_{_RESET_CODES[code]}" if known else "rst_unknown")
 
 
 def finish(fold: Fold, number: int, cause: Cause, detail: str = "") -> None:

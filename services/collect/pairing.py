@@ -249,10 +249,8 @@ def _on_reset(fold: Fold, frame: ResetFrame) -> None:
     if number is None:
         fold.state.count("frames_late")
     else:
-        exchange = fold.state.exchanges[number]
-        exchange.last_ns = frame.time_ns
-        cause = ending.reset_cause(exchange, frame.code)
-        ending.finish(fold, number, cause, ending.reset_reason(frame.code))
+        fold.state.exchanges[number].last_ns = frame.time_ns
+        ending.reset(fold, number, frame.code)
 
 
 def _on_gap(fold: Fold, frame: GapFrame) -> None:

@@ -6,12 +6,22 @@ Knows sizes and the kept cap of bodies; knows no protocol. It lives for one call
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from services.messages import AnyFrame, BodyFrame, Direction, MalformedFrame, OpaqueFrame, Side
 from services.parse.limits import Limits
 from services.parse.reassembly import Hole
 
 _FIXED = 96  # an upper bound of what a frame takes besides its texts and bytes
+
+
+class Fault(NamedTuple):
+    """Bytes that break a protocol: why, how many, and of which stream, if of one."""
+
+    protocol: str
+    reason: str
+    size: int
+    stream: int | None = None
 
 
 class Emission:
@@ -115,11 +125,21 @@ class Emission:
                 bytes=size + (before.bytes if before else 0),
             )
 
-    def malformed(self, frame: MalformedFrame) -> None:
+    def malformed(self, direction: Direction, fault: Fault) -> None:
         """Its bytes count as opaque."""
-        self.opaque += frame.bytes
-        self.count(f"malformed_{frame.protocol}")
-        self.emit(frame)
+        self.opaque += fault.size
+        self.count(f"malformed_{fault.protocol}")
+        self.emit(
+            MalformedFrame(
+                connection=self.connection,
+                time_ns=self.time_ns,
+                direction=direction,
+                stream=fault.stream,
+                protocol=fault.protocol,
+                reason=fault.reason,
+                bytes=fault.size,
+            )
+        )
 
     def gap(self, hole: Hole) -> None:
         """Counts the bytes; the parser tells whose they are."""

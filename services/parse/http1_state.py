@@ -11,10 +11,10 @@ from enum import IntEnum
 import msgspec
 from msgspec import Struct
 
-from services.messages import Direction, Headers, MalformedFrame, Side
+from services.messages import Direction, Headers, Side
 from services.parse import contents
 from services.parse.contents import Body
-from services.parse.emission import Emission
+from services.parse.emission import Emission, Fault
 from services.parse.reassembly import Hole
 
 
@@ -100,7 +100,7 @@ def malformed(http: Http1, half: Half, reason: str, size: int, out: Emission) ->
         out.skip(half.direction, half.protocol, size)
         half.phase, half.buffer = Phase.LOST, b""
         return
-    _report(half, _exchange(http, half), reason, size, out)
+    out.malformed(half.direction, Fault("http/1.1", reason, size, _exchange(http, half)))
     half.phase, half.buffer = Phase.OPAQUE, b""
     if half is http.request:
         http.patient = False
@@ -111,20 +111,6 @@ def _exchange(http: Http1, half: Half) -> int | None:
     if half.phase != Phase.HEAD:
         return half.stream
     return http.waiting[0].stream if half is http.response and http.waiting else None
-
-
-def _report(half: Half, stream: int | None, reason: str, size: int, out: Emission) -> None:
-    out.malformed(
-        MalformedFrame(
-            connection=out.connection,
-            time_ns=out.time_ns,
-            direction=half.direction,
-            stream=stream,
-            protocol="http/1.1",
-            reason=reason,
-            bytes=size,
-        )
-    )
 
 
 def end(http: Http1, half: Half, trailers: Headers, out: Emission) -> None:

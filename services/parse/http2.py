@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from services.messages import Direction
 from services.parse import detection, hpack, http2_blocks, streams
-from services.parse.emission import Emission
+from services.parse.emission import Emission, Fault
 from services.parse.http2_state import (
     CONTINUATION,
     DATA,
@@ -29,7 +29,6 @@ from services.parse.http2_state import (
     Payload,
     drop_buffer,
     lose,
-    report,
 )
 from services.parse.reassembly import Hole
 from services.parse.streams import Streams
@@ -153,7 +152,7 @@ def _malformed(
     http: Http2, half: Half, reason: str, data: memoryview, at: int, out: Emission
 ) -> int:
     """From here on opaque, until a record begins with what is a frame header beyond doubt."""
-    report(half, reason, len(data) - at, None, out)
+    out.malformed(half.direction, Fault("http/2", reason, len(data) - at))
     lose(half, out)
     streams.tear(http.streams, half.direction, None, out)
     return len(data)

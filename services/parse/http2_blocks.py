@@ -6,7 +6,7 @@ A block is bounded; one that is too large is not kept, and the table can't be fo
 from __future__ import annotations
 
 from services.parse import hpack, stream_heads
-from services.parse.emission import Emission
+from services.parse.emission import Emission, Fault
 from services.parse.http2_state import (
     END_HEADERS,
     END_STREAM,
@@ -18,7 +18,6 @@ from services.parse.http2_state import (
     Half,
     Http2,
     OpenBlock,
-    report,
 )
 
 
@@ -80,19 +79,23 @@ def _fragment(
 
 def _overflow(half: Half, block: OpenBlock, out: Emission) -> None:
     """The block can't be read any more, so the table can't be followed."""
-    report(half, "header block too large", len(block.fragments), block.stream, out)
+    _report(half, block, "header block too large", out)
     hpack.forget(half.table)
     block.fragments, block.too_large = b"", True
+
+
+def _report(half: Half, block: OpenBlock, reason: str, out: Emission) -> None:
+    out.malformed(half.direction, Fault("http/2", reason, len(block.fragments), block.stream))
 
 
 def _block(http: Http2, half: Half, block: OpenBlock, out: Emission) -> None:
     found = hpack.decode(half.table, block.fragments, out.limits.head)
     if found is None:
-        report(half, "malformed header block", len(block.fragments), block.stream, out)
+        _report(half, block, "malformed header block", out)
         return
     out.parsed += len(block.fragments)
     if found.too_large:
-        report(half, "header list too large", 0, block.stream, out)
+        out.malformed(half.direction, Fault("http/2", "header list too large", 0, block.stream))
     act = stream_heads.promise if block.promised else stream_heads.headers
     head = stream_heads.head(
         block.promised or block.stream, block.end_stream, block.started_ns,

@@ -1,14 +1,14 @@
 """An HTTP/2 connection as plain data: both directions, each with the frame that it is in.
 
-With what every part of the reader does to it: lose a direction, report what is malformed. Knows the
-numbers of RFC 9113, not their meaning.
+With what every part of the reader does to it: lose a direction. Knows the numbers of RFC 9113, not
+their meaning.
 """
 
 from __future__ import annotations
 
 from msgspec import Struct
 
-from services.messages import Direction, MalformedFrame
+from services.messages import Direction
 from services.parse import hpack
 from services.parse.emission import Emission
 from services.parse.streams import Streams
@@ -77,17 +77,3 @@ def lose(half: Half, out: Emission) -> None:
     drop_buffer(half, out)
     half.payload, half.lost = None, True
     hpack.forget(half.table)
-
-
-def report(half: Half, reason: str, size: int, stream: int | None, out: Emission) -> None:
-    out.malformed(
-        MalformedFrame(
-            connection=out.connection,
-            time_ns=out.time_ns,
-            direction=half.direction,
-            stream=stream,
-            protocol="http/2",
-            reason=reason,
-            bytes=size,
-        )
-    )

@@ -11,10 +11,10 @@ from typing import Literal
 
 from msgspec import Struct
 
-from services.messages import Direction, MalformedFrame, Role, Side, WebSocketFrame, WebSocketType
+from services.messages import Direction, Role, Side, WebSocketFrame, WebSocketType
 from services.parse import deflate
 from services.parse.deflate import BombError, BrokenError, Inflater
-from services.parse.emission import Emission
+from services.parse.emission import Emission, Fault
 from services.parse.websocket_frames import Header
 
 _FIXED = 64
@@ -146,9 +146,4 @@ def _tell(half: Half, message: Message, size: int | None, out: Emission) -> None
 
 
 def malformed(half: Half, reason: str, size: int, out: Emission) -> None:
-    out.malformed(
-        MalformedFrame(
-            connection=out.connection, time_ns=out.time_ns, direction=half.direction,
-            stream=half.stream, protocol="websocket", reason=reason, bytes=size,
-        )
-    )  # fmt: skip
+    out.malformed(half.direction, Fault("websocket", reason, size, half.stream))

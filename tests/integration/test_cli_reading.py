@@ -15,25 +15,13 @@ import pytest
 from services import bus as buses
 from services import subjects
 from services.bus import Outgoing
-from services.messages import (
-    Body,
-    Coverage,
-    CoverageEntry,
-    Redacted,
-    Request,
-    Response,
-    Source,
-    Timing,
-    Trace,
-    Witness,
-    WitnessConnection,
-)
+from services.messages import Coverage, CoverageEntry, Response, Source, Timing, Witness
 from services.settings import SharedSettings
 from services.telemetry import Telemetry
+from tests.support import witnesses
 from tests.support.command import COMMAND, environ, plainwire, until
 from tests.support.nats_server import LocalProcess, NatsServer
 
-EMPTY = Body(size=0, captured=0, truncated=False)
 COVERAGE = Coverage(
     node="n",
     time_ns=1,
@@ -44,25 +32,14 @@ COVERAGE = Coverage(
 
 
 def witness(path: str, status: int) -> Witness:
-    request = Request(
-        method="GET", scheme="https", authority="h.example:8443", path=path, headers=(),
-        trailers=(), body=EMPTY,
-    )  # fmt: skip
-    return Witness(
+    return witnesses.witness(
         id=path,
-        part=1,
-        final=True,
         protocol="http/2",
         role="server",
-        state="complete",
         source=Source(node="n", namespace="shop", workload="cart", pod="cart-1", pid=7),
-        connection=WitnessConnection(id="0" * 16, stream=1),
-        request=request,
-        response=Response(status=status, headers=(), trailers=(), body=EMPTY),
+        request=witnesses.request(authority="h.example:8443", path=path),
+        response=Response(status=status, headers=(), trailers=(), body=witnesses.EMPTY),
         timing=Timing(),
-        redacted=Redacted(),
-        gaps=(),
-        trace=Trace(trace_id="0" * 32, span_id="0" * 16),
     )
 
 

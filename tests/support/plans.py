@@ -6,9 +6,12 @@ there is room) body.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import json
+import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,3 +128,18 @@ def answered(
         "connection": connection,
     }
     return json.dumps(row) + "\n"
+
+
+Send = Callable[[int, list[Planned]], Awaitable[list[str]]]
+
+
+def send_all(send: Send) -> None:
+    """What a client is: PORT LOG PLAN..., a connection a plan, all plans at once."""
+
+    async def sent(port: int, paths: list[str]) -> list[str]:
+        lines = await asyncio.gather(*(send(port, read(path)) for path in paths))
+        return [line for of_plan in lines for line in of_plan]
+
+    port, log, *paths = sys.argv[1:]
+    with open(log, "a") as out:
+        out.writelines(asyncio.run(sent(int(port), paths)))

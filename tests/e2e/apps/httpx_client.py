@@ -6,9 +6,6 @@ python -m tests.e2e.apps.httpx_client PORT LOG PLAN...
 
 from __future__ import annotations
 
-import asyncio
-import sys
-
 import httpx
 
 from tests.support import plans
@@ -30,17 +27,5 @@ async def send(port: int, planned: list[plans.Planned]) -> list[str]:
     return lines
 
 
-async def send_all(port: int, paths: list[str]) -> list[str]:
-    async with asyncio.TaskGroup() as tasks:
-        sending = [tasks.create_task(send(port, plans.read(path))) for path in paths]
-    return [line for task in sending for line in task.result()]
-
-
-def main() -> None:
-    port, log, *paths = sys.argv[1:]
-    with open(log, "a") as out:
-        out.writelines(asyncio.run(send_all(int(port), paths)))
-
-
 if __name__ == "__main__":
-    main()
+    plans.send_all(send)
