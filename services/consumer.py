@@ -32,6 +32,8 @@ class Consumer:
         self._wanted = 0
         self._request = b""
         self._sequence = 0
+        self._asked = 0
+        self._asked_before = 0
         self._reconnects = client.stats["reconnects"]
         self.stopped = False
 
@@ -81,6 +83,7 @@ class Consumer:
         """Keeps a request open and waits for anything to arrive."""
         if self._wanted <= 0:
             self._wanted = BATCH
+            self._asked += 1
             await self._client.publish(self._next_subject, self._request, reply=self._inbox)
         self._something.clear()
         if self._arrived or self.stopped:
@@ -104,6 +107,11 @@ class Consumer:
             self._wanted = 0
             return True
         return False
+
+    def asked_anew(self) -> bool:
+        """Since this was last asked: there was a time in which the server sent nothing."""
+        before, self._asked_before = self._asked_before, self._asked
+        return self._asked != before
 
     def follows(self, consumer_sequence: int) -> bool:
         return consumer_sequence == self._sequence

@@ -1,7 +1,9 @@
 """Reading a stream in order, contiguously, from a known position: an ephemeral pull consumer.
 
 A position is (the stream's creation time, sequence). What the stream lost behind the reader's back
-is told with the next message: it was made anew, it expired, or somebody purged it.
+is told with the next message: it was made anew, it expired, or somebody purged it. That something
+was lost is certain where fewer messages are left than there were. Where nothing was asked for for
+a moment it may be: then the reason is told in case, and counters tell whether.
 
 Not nats-py's ordered consumer: that one loses its start sequence on an early reset and skips what a
 slow subscription dropped. Here one pull request is open at a time, consumer sequences must follow
@@ -140,8 +142,8 @@ class Cursor:
                 return
             if stream_sequence <= self._after:
                 continue
-            if pending < self._pending - 1 and not self._interrupted:
-                await self._notice_removal(pending)
+            if not self._interrupted:
+                await self._notice_removal(consumer, stream_sequence, pending)
             self._after, self._stored_ns, self._pending = stream_sequence, stored_ns, pending
             yield self._incoming(message)
 
@@ -184,26 +186,25 @@ class Cursor:
             self._after, self._stored_ns = 0, 0
             self._interrupted = "bus_restart"
         elif self._after and info.state.first_seq > self._after + 1:
-            self._tell(_removal(info, self._stored_ns))
+            self._interrupted = _removal(info, self._stored_ns)
         self._created = created
 
-    async def _notice_removal(self, pending: int) -> None:
-        """Fewer messages are left than there were: some went without having been read."""
+    async def _notice_removal(self, consumer: Consumer, sequence: int, pending: int) -> None:
+        removed = pending < self._pending - 1
+        in_case = consumer.asked_anew() and 0 < self._after < sequence - 1
+        if not removed and not in_case:
+            return
         try:
             info = await self.js.stream_info(self.stream)
         except (Error, nats.errors.Error, TimeoutError):
             return
+        what: Interruption = "purged"  # this subject's alone, where the stream has older ones
         if info.state.first_seq > self._after + 1:
-            self._tell(_removal(info, self._stored_ns))
-        else:
-            self._tell("purged")  # this subject's alone, as the stream has older ones
-
-    def _tell(self, what: Interruption) -> None:
+            what = _removal(info, self._stored_ns)
         self._interrupted = what
-        if what == "expired":
-            self.counters.stream_expired += 1
-        else:
-            self.counters.stream_purged += 1
+        if removed:
+            self.counters.stream_expired += what == "expired"
+            self.counters.stream_purged += what == "purged"
 
     def _configuration(self) -> ConsumerConfig:
         if self.last_value and not self._after:

@@ -55,11 +55,16 @@ class Line:
         self.replicas.check_alive()
 
     async def ledger_is_exact(self) -> None:
-        parsed = [a.bytes for a in await feeding.ledgers(self.client, "parse") if a.bytes]
-        assert sum(b.seen for b in parsed) == sum(k.seen for k in self.feed.kernels)
-        assert sum(b.seen for b in parsed) == sum(b.parsed for b in parsed)
-        found = [a.exchanges for a in await feeding.ledgers(self.client, "collect") if a.exchanges]
-        assert sum(e.begun for e in found) == sum(e.complete for e in found) == len(self.feed.sent)
+        answers = await feeding.ledgers(self.client, "parse")
+        parsed = [a.bytes for a in answers if a.bytes]
+        told = [(a.bytes, a.counters) for a in answers]
+        assert sum(b.seen for b in parsed) == sum(k.seen for k in self.feed.kernels), told
+        assert sum(b.seen for b in parsed) == sum(b.parsed for b in parsed), told
+        answers = await feeding.ledgers(self.client, "collect")
+        found = [a.exchanges for a in answers if a.exchanges]
+        sums = [(a.exchanges, a.counters) for a in answers]
+        assert sum(e.begun for e in found) == sum(e.complete for e in found), sums
+        assert sum(e.begun for e in found) == len(self.feed.sent), sums
 
     async def owners(self, service: str) -> list[int]:
         """How many shards each replica owns, most first."""
@@ -73,11 +78,13 @@ class Line:
 
 
 @asynccontextmanager
-async def line(server: NatsServer, folder: Path) -> AsyncIterator[Line]:
+async def line(
+    server: NatsServer, folder: Path, module: str = Replicas.module
+) -> AsyncIterator[Line]:
     settings = SharedSettings(nats_url=server.url, shards=SHARDS)
     bus = await buses.connect(settings, "test", Telemetry())
     client = await nats.connect(server.url)
-    with replicas.running(server.url, folder, SHARDS) as running:
+    with replicas.running(server.url, folder, SHARDS, module) as running:
         async with asyncio.TaskGroup() as tasks:
             background = tasks.create_task(bus.run())
             found = Line(bus, client, Feed(bus, SHARDS), running)

@@ -16,6 +16,8 @@ STOP_SECONDS = 6
 
 
 class Replicas:
+    module = "services.cli.main"
+
     def __init__(self, url: str, folder: Path, shards: int, **settings: str) -> None:
         self._folder = folder
         self._environ = {
@@ -30,7 +32,7 @@ class Replicas:
     def start(self, service: str) -> subprocess.Popen[bytes]:
         with (self._folder / f"{service}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "services.cli.main", service],
+                [sys.executable, "-m", self.module, service],
                 cwd=ROOT,
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
@@ -72,8 +74,11 @@ class Replicas:
 
 
 @contextmanager
-def running(url: str, folder: Path, shards: int, **settings: str) -> Iterator[Replicas]:
+def running(
+    url: str, folder: Path, shards: int, module: str = Replicas.module, **settings: str
+) -> Iterator[Replicas]:
     replicas = Replicas(url, folder, shards, **settings)
+    replicas.module = module
     try:
         for service in ("parse", "collect"):
             replicas.start(service)
