@@ -27,6 +27,7 @@ class Stat(NamedTuple):
     parent: int
     state: str  # one letter; Z and X have ended
     start_boot_ns: int  # to the kernel's tick, 10 ms
+    mapped: int  # bytes of address space; none of a kernel thread
 
 
 class Mapping(NamedTuple):
@@ -49,7 +50,8 @@ def stat(pid: int) -> Stat | None:
         return None
     fields = raw[name_end + 2 :].split()
     process = raw[raw.find(b"(") + 1 : name_end].decode(errors="replace")
-    return Stat(process, int(fields[1]), fields[0].decode(), int(fields[19]) * _TICK_NS)
+    start = int(fields[19]) * _TICK_NS
+    return Stat(process, int(fields[1]), fields[0].decode(), start, int(fields[20]))
 
 
 def arguments(pid: int) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from services.discovery.containers import Containers
 from services.discovery.files import Files
 from services.discovery.inventory import Reach, Seen
 from services.discovery.searching import Search
+from services.discovery.unchanged import Unchanged
 from services.discovery.wired import Wired
 from services.messages import Sighting
 
@@ -31,22 +32,35 @@ class Scan:
     def __init__(self, files: Files) -> None:
         self._files = files
         self._containers = Containers()
+        self._unchanged = Unchanged()
         self.wired, self.search = Wired(), Search()
         self._named: dict[int, tuple[float, Seen]] = {}  # of those on the wire, and when
 
     def look(self, pids: Iterable[int] | None = None) -> list[Seen]:
         """At these processes, or at all."""
-        wanted = procfs.pids() if pids is None else pids
-        found = [process for pid in wanted if (process := self._process(pid)) is not None]
-        return [*found, *self._ended()] if pids is None else found
+        if pids is not None:
+            self._unchanged.forget(pids)
+            return [process for pid in pids if (process := self._process(pid)) is not None]
+        present = procfs.pids()
+        self._unchanged.begin(present)
+        found = [process for pid in present if (process := self._process(pid)) is not None]
+        return [*found, *self._ended()]
 
     def _process(self, pid: int) -> Seen | None:
-        reaches = [*self._executable(pid), *self._mapped(pid)]
-        status = procfs.stat(pid) if reaches or self.wired.has(pid) else None
-        on_wire = status is not None and self.wired.of(pid, status.start_boot_ns) is not None
-        if status is None or not (reaches or on_wire):
+        status = procfs.stat(pid)
+        if status is None or status.state in "ZX" or not status.mapped:
             return None
-        if status.state in "ZX" or pid == os.getpid() or procfs.is_own(procfs.arguments(pid)):
+        if self.wired.has(pid):
+            return self._look_at(pid, status)
+        looks = status.process, status.start_boot_ns, status.mapped
+        return self._unchanged.find(pid, looks, lambda: self._look_at(pid, status))
+
+    def _look_at(self, pid: int, status: procfs.Stat) -> Seen | None:
+        reaches = [*self._executable(pid), *self._mapped(pid)]
+        on_wire = self.wired.of(pid, status.start_boot_ns) is not None
+        if not (reaches or on_wire):
+            return None
+        if pid == os.getpid() or procfs.is_own(procfs.arguments(pid)):
             return None
         seen = Seen(
             pid=pid,

@@ -12,7 +12,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import folding, latency, load, overload, parse_scale, snapshots, throughput
+from tests.bench import (
+    folding,
+    latency,
+    load,
+    overload,
+    parse_scale,
+    scanning,
+    sighting,
+    snapshots,
+    throughput,
+)
 
 
 def nginx(rounds: int, seconds: float) -> dict[str, float]:
@@ -65,6 +75,8 @@ def main() -> int:
     figures |= wire_to_witness()
     figures |= overload.measure(2 * options.seconds)
     figures |= snapshots.measure(options.rounds)
+    figures |= scanning.measure(options.rounds)
+    figures |= sighting.measure()
     for name, value in figures.items():
         sys.stdout.write(f"{name:32} {_shown(value)}\n")
     if path := os.environ.get("BENCH_JSON"):
