@@ -20,7 +20,7 @@ def line(tmp_path: Path) -> Iterator[Pipeline]:
 
 
 def test_kills_of_parse_and_collect_lose_and_double_nothing(line: Pipeline, tmp_path: Path) -> None:
-    killing.check(killing.kill_at_random(line, tmp_path, kills=6, rate=100))
+    killing.check(killing.kill_at_random(line, tmp_path, killing.Plan(kills=6, rate=100)))
 
 
 def test_discovery_may_die_and_capture_goes_on(line: Pipeline, tmp_path: Path) -> None:

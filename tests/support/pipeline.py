@@ -25,6 +25,7 @@ from nats.js.errors import NotFoundError
 
 from services import subjects
 from services.messages import Coverage, Position, ServiceLedger, Witness
+from tests.support import feeding
 from tests.support.nats_server import LocalProcess, NatsServer
 from tests.support.workload import ROOT
 
@@ -64,12 +65,15 @@ class Pipeline:
             **settings,
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.started: set[str] = set()
 
     # --- life ---------------------------------------------------------------------------------
 
-    def start(self, service: str) -> None:
+    def start(self, service: str, name: str = "") -> None:
+        """`name` is another replica's."""
+        self.started.add(name or service)
         with self.log(service).open("ab") as log:
-            self.processes[service] = subprocess.Popen(
+            self.processes[name or service] = subprocess.Popen(
                 [*_WITH_TRACEFS, sys.executable, "-m", "services.cli.main", service],
                 cwd=ROOT,
                 env=self._environ,
@@ -88,6 +92,11 @@ class Pipeline:
         process = self.processes.pop(service)
         process.kill()
         process.wait()
+
+    def terminate(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.terminate()
+        process.wait(STOP_SECONDS)
 
     def stop(self) -> dict[str, float]:
         """Ends all of them as an operator would; the seconds that each took."""
@@ -153,14 +162,19 @@ class Pipeline:
         wanted = self._with_client(tick)
 
         async def reached(client: Client) -> bool:
-            ledger = await self._ledger(client, "collect")
-            at = {(p.node, p.shard): (p.epoch, p.counter) for p in ledger.positions}
+            found = await feeding.ledgers(client, "collect")
+            positions = [position for ledger in found for position in ledger.positions]
+            at = {(p.node, p.shard): (p.epoch, p.counter) for p in positions}
             return all(at.get((p.node, p.shard), (0, 0)) >= (p.epoch, p.counter) for p in wanted)
 
         self._until(reached, seconds, f"collect does not reach {wanted}")
 
     def ledger(self, service: str) -> ServiceLedger:
         return self._with_client(lambda client: self._ledger(client, service))
+
+    def ledgers(self, service: str) -> list[ServiceLedger]:
+        """Every replica's."""
+        return self._with_client(lambda client: feeding.ledgers(client, service))
 
     def ask(self, service: str, endpoint: str) -> bytes:
         return self._with_client(lambda client: self._ask(client, service, endpoint))
