@@ -7,6 +7,7 @@ scripts/soak cluster                               leaders of three servers, R3 
 scripts/soak bus                                   a single server that forgets everything
 scripts/soak model [--examples 5000]               crashes between any two awaits, in memory
 scripts/soak steady [--minutes 10]                 capture's memory under load
+scripts/soak away [--away 60] [--rate 500]         capture, while there is no server
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.soak import harmless, model, repeated, restart, steady
+from tests.soak import away, harmless, model, repeated, restart, steady
 
 Proof = Callable[[argparse.Namespace], None]
 
@@ -28,6 +29,7 @@ PROOFS: dict[str, Proof] = {
     "bus": repeated.bus,
     "model": model.run,
     "steady": steady.run,
+    "away": away.run,
 }
 
 
@@ -41,6 +43,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=500, help="exchanges a second")
     parser.add_argument("--examples", type=int, default=5_000)
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--away", type=float, default=60, help="seconds without a server")
     given = parser.parse_args()
     begun = time.monotonic()
     try:
