@@ -7,10 +7,8 @@ nothing of what a service does.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import hashlib
 import logging
-import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -25,7 +23,7 @@ from nats.micro.service import EndpointConfig, EndpointStats, Service, ServiceCo
 
 from services import bus as buses
 from services import health as healths
-from services import subjects, telemetry
+from services import linux, subjects, telemetry
 from services.addresses import without_secrets
 from services.bus import Bus, BusError
 from services.health import Health
@@ -36,7 +34,6 @@ from services.stage import Stage
 STOP_WITHIN = 3.5  # seconds that a body has for draining once it is told to stop
 FLUSH_WITHIN = 1.0
 SAY_AFTER = 1.0  # second without a bus
-_PR_SET_DUMPABLE = 4
 
 log = logging.getLogger("plainwire.runtime")
 
@@ -170,7 +167,7 @@ def release() -> str:
 
 def run(name: str, settings: SharedSettings, body: Callable[[Runtime], Awaitable[None]]) -> int:
     """Runs a service until it is told to stop; the exit status. Errors are one line on stderr."""
-    harden()
+    linux.harden()
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format=f"plainwire {name}: %(levelname)s %(message)s"
     )
@@ -183,12 +180,6 @@ def run(name: str, settings: SharedSettings, body: Callable[[Runtime], Awaitable
         for error in _leaves(group):
             sys.stderr.write(f"plainwire {name}: {error}\n")
     return status
-
-
-def harden() -> None:
-    """Plaintext lives in this process: no core file, no dump by others of the same user."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:

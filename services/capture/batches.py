@@ -140,6 +140,7 @@ class Batches:
         state.submitted = max(state.submitted, batch.submitted)
 
     def given_up(self, batch: Batch, payload_bytes: int) -> None:
+        """The spool had no room for it; its records held so many bytes."""
         self.stored(batch)
         self.shards[batch.shard].lost_bytes += payload_bytes
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from services.capture import btf, channel, processes, syscalls
+from services import linux
+from services.capture import btf, channel, processes
 from services.capture.btf import KernelLayout
 from services.capture.channel import Begin
 from services.capture.kernel import Loaded, Loading
@@ -28,8 +29,8 @@ TYPES = Path("/sys/kernel/btf/vmlinux")
 
 
 def main(handover: socket.socket, talk: socket.socket) -> int:
-    syscalls.die_with_parent()
-    syscalls.harden()
+    linux.die_with_parent()
+    linux.harden()
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent says when
         signal.signal(number, signal.SIG_IGN)
     begin = _begin(talk)
@@ -54,7 +55,7 @@ def _end_in_order(parent: int) -> None:
     """The child of a parent that was killed detaches by itself, as its channel ends; it has some
     seconds for that."""
     signal.signal(signal.SIGUSR1, lambda *_: signal.alarm(DETACH_WITHIN))
-    syscalls.die_with_parent(signal.SIGUSR1)
+    linux.die_with_parent(signal.SIGUSR1)
     if os.getppid() != parent:
         signal.alarm(DETACH_WITHIN)
 

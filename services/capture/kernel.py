@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from services import linux
 from services.capture import headers, memory, syscalls, tracefs
 from services.capture.channel import Shape
 from services.capture.syscalls import Map
@@ -112,7 +113,7 @@ def _run_child(shape: Shape, channel: socket.socket, parent: int) -> None:
     """Never returns: the parent's handlers and buffers are not this process's to run."""
     status = 1
     try:
-        syscalls.die_with_parent()
+        linux.die_with_parent()
         if os.getppid() != parent:  # it had died before the call
             return
         try:
@@ -225,7 +226,6 @@ def _field(tracepoints: dict[str, tracefs.Tracepoint], name: str, field: str) ->
 
 
 def _compile(flags: list[str]) -> tuple[ctypes.c_void_p, ctypes.CDLL]:
-    """bcc's own BPF class is not used: it attaches, exits and cleans up on its own terms."""
     try:
         from bcc.libbcc import lib
     except (ImportError, OSError) as error:

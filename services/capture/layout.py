@@ -66,7 +66,6 @@ CONNECTION_KEY = struct.Struct("<QII")
 CONNECTION = struct.Struct("<QQQQ10IIBBBBII")
 TAIL_VALUE = struct.Struct("<QQ10IQ")
 KERNEL_LAYOUT = struct.Struct("<18I")
-CALL_KEY = struct.Struct("<II")
 NAME_SIZE = 16
 NAME = struct.Struct("<16sQ")  # and its class
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from pathlib import Path
 
+from services import procfs
 from services.capture.channel import Begin
 from services.capture.layout import Verdict
 from services.capture.loaded import Kernel
 
-PROC = Path("/proc")
 MOST_ROUNDS = 10
 
 
@@ -43,10 +42,9 @@ def enter(kernel: Kernel, begin: Begin) -> None:
 
 def name_all(kernel: Kernel) -> None:
     """With their classes."""
-    for pid in pids():
-        comm = _read(pid, "comm")
-        if comm:
-            kernel.name(pid, comm.rstrip("\n"))
+    for pid in procfs.pids():
+        if status := procfs.stat(pid):
+            kernel.name(pid, status.process)
 
 
 def descendants(roots: tuple[int, ...]) -> set[int]:
@@ -54,32 +52,16 @@ def descendants(roots: tuple[int, ...]) -> set[int]:
     if not roots:
         return set()
     children: dict[int, list[int]] = defaultdict(list)
-    for pid in pids():
-        parent = parent_of(_read(pid, "stat"))
-        if parent is not None:
-            children[parent].append(pid)
+    alive = set()
+    for pid in procfs.pids():
+        if status := procfs.stat(pid):
+            children[status.parent].append(pid)
+            alive.add(pid)
     found: set[int] = set()
-    waiting = [pid for pid in roots if (PROC / str(pid)).exists()]
+    waiting = [pid for pid in roots if pid in alive]
     while waiting:
         pid = waiting.pop()
         if pid not in found:
             found.add(pid)
             waiting += children[pid]
     return found
-
-
-def pids() -> list[int]:
-    return [int(name) for name in os.listdir(PROC) if name.isdecimal()]
-
-
-def parent_of(stat: str) -> int | None:
-    """The fourth field; the second, the name in brackets, may hold anything."""
-    fields = stat.rpartition(")")[2].split()
-    return int(fields[1]) if len(fields) > 1 else None
-
-
-def _read(pid: int, name: str) -> str:
-    try:
-        return (PROC / str(pid) / name).read_text(errors="replace")
-    except OSError:
-        return ""

@@ -1,6 +1,6 @@
 """Batches that NATS has not taken yet: bounded, the oldest given up first and counted.
 
-Pure but for its signal that something waits.
+Pure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""bpf(2), perf_event_open(2) and mount(2), as thin as they can be. Knows numbers, not meanings.
+"""bpf(2) and perf_event_open(2), as thin as they can be. Knows numbers, not meanings.
 
 libbcc wraps some of this, but not links, attach cookies or programs for uprobe_multi.
 """
@@ -6,11 +6,10 @@ libbcc wraps some of this, but not links, attach cookies or programs for uprobe_
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import platform
-import resource
-import signal
 import struct
 
 _NUMBERS = {
@@ -41,9 +40,6 @@ _DUMMY = 9  # the software event that never happens: for what comes beside it
 _MMAP, _WATERMARK, _MMAP2 = 1 << 8, 1 << 14, 1 << 23  # bits of its flags: wake at every byte
 PERF_FLAG_FD_CLOEXEC = 8
 IOC_ENABLE, IOC_SET_BPF = 0x2400, 0x40042408
-CLONE_NEWNS = 0x00020000
-MS_REC, MS_PRIVATE = 0x4000, 0x40000
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 _LOG_SIZE = 1 << 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -122,10 +118,10 @@ def load_program(kind: int, instructions: bytes, attach_type: int, name: str) ->
     try:
         return _bpf(PROG_LOAD, _load(kind, code, licence, label, attach_type, None))
     except PermissionError as error:
-        if error.errno == 1:
+        if error.errno == errno.EPERM:
             raise
     except OSError as error:
-        if error.errno not in (7, 14, 22):
+        if error.errno not in (errno.E2BIG, errno.EFAULT, errno.EINVAL):
             raise
     log = ctypes.create_string_buffer(_LOG_SIZE)
     try:
@@ -226,26 +222,3 @@ def open_cgroup(mount: str, number: int) -> int:
         return _call("open_by_handle_at", where, handle, os.O_RDONLY | os.O_CLOEXEC)
     finally:
         os.close(where)
-
-
-def die_with_parent(by: signal.Signals = signal.SIGKILL) -> None:
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, by, 0, 0, 0), "prctl")
-
-
-def harden() -> None:
-    """Plaintext lives in this process: no core file, no dump by others of the same user."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
-
-
-def mount_privately(kind: str, where: str) -> None:
-    """For the calling thread alone: it gets a mount namespace of its own, which ends with it."""
-    _check(_libc.unshare(CLONE_NEWNS), "unshare")
-    _check(_libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "mount /")
-    _check(_libc.mount(kind.encode(), where.encode(), kind.encode(), 0, None), f"mount {where}")
-
-
-def _check(result: int, what: str) -> None:
-    if result != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{what}: {os.strerror(code)}")

@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.capture import syscalls
+from services import linux
 
 MOUNT = "/sys/kernel/tracing"
 _ROOTS = (Path(MOUNT), Path("/sys/kernel/debug/tracing"))
@@ -34,7 +34,7 @@ def read(names: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Tr
 
     def look() -> None:
         try:
-            syscalls.mount_privately("tracefs", MOUNT)
+            linux.mount_privately("tracefs", MOUNT)
             found.update(_read(Path(MOUNT), names, optional))
         except OSError as error:
             problems.append(error)

@@ -10,7 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from services.cli import embedded, linux, permission
+from services import linux
+from services.cli import embedded, permission
 from services.cli.checks import Facts
 from services.cli.namespace import TRACEFS
 

@@ -8,7 +8,7 @@ import errno
 import os
 from pathlib import Path
 
-from services.cli import linux
+from services import linux
 from services.cli.errors import PLAINWIRE_FAILED, Failure
 
 TRACEFS = Path("/sys/kernel/tracing")

@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 
 from services import bus as buses
+from services import linux
 from services.bus import Bus, BusError
 from services.cli import asking
 from services.cli.attaching import Attaching
@@ -17,7 +18,6 @@ from services.cli.ledger import summary, total_bytes
 from services.cli.output import say
 from services.cli.pipeline import SERVICES
 from services.cli.tasks import beside
-from services.runtime import harden
 from services.settings import SharedSettings
 from services.telemetry import Telemetry
 
@@ -32,7 +32,7 @@ class Observer:
     @staticmethod
     async def connect(settings: SharedSettings) -> Observer:
         """Raises Failure."""
-        harden()  # what is read here is plaintext, redacted or not
+        linux.harden()  # what is read here is plaintext, redacted or not
         logging.getLogger("plainwire").propagate = False  # what a user should know, we say
         logging.getLogger("plainwire").addHandler(logging.NullHandler())
         try:

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from services import procfs
-from services.cli import linux
+from services import linux, procfs
 from services.cli.launcher import restore_signals
 
 
@@ -43,7 +42,9 @@ def spawn(program: Program) -> int:
 
 def _become(program: Program, parent: int, log: int) -> None:
     os.setsid()
-    linux.die_with_parent(parent)
+    linux.die_with_parent()
+    if os.getppid() != parent:  # it had died before the call
+        os._exit(1)
     _leave_deleted_directory()
     restore_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

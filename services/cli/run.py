@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from services.cli import executables, host, linux, permission
+from services import linux
+from services.cli import executables, host, permission
 from services.cli.errors import CANNOT_EXECUTE, NOT_FOUND, PLAINWIRE_FAILED, Failure
 from services.cli.host import Host
 from services.cli.launcher import Command, Launcher

@@ -11,11 +11,11 @@ from services.cli.errors import status_of
 from services.cli.feed import Feed
 from services.cli.host import Host
 from services.cli.launcher import Launcher
-from services.cli.linux import Received
 from services.cli.observing import Observer
 from services.cli.output import say
 from services.cli.processes import Living
 from services.cli.tasks import beside, race
+from services.linux import Received
 
 DESCENDANTS_GET = 5.0  # seconds after CMD's end
 

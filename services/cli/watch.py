@@ -7,7 +7,8 @@ import asyncio
 import signal
 from types import TracebackType
 
-from services.cli import linux, processes
+from services import linux
+from services.cli import processes
 
 # What a caller may send to `plainwire` and means for CMD.
 FORWARDED = (

@@ -22,7 +22,7 @@ async def _body(_: Runtime) -> None:
 @pytest.fixture
 def fails(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
     monkeypatch.setattr(buses, "CONNECT_FOR", 0.5)
-    monkeypatch.setattr(runtime, "harden", lambda: None)
+    monkeypatch.setattr(runtime.linux, "harden", lambda: None)
 
     def run(**settings: object) -> str:
         assert runtime.run("parse", SharedSettings(**settings), _body) == 1  # type: ignore[arg-type]

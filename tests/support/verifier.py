@@ -12,6 +12,7 @@ import re
 import struct
 import sys
 
+from services import linux
 from services.capture import kernel, syscalls, tracefs
 from services.capture.channel import Shape
 from services.capture.layout import Verdict
@@ -21,7 +22,7 @@ _SHAPE = Shape(2, 1 << 16, 1 << 18, 64, 1, Verdict.INCLUDE)
 
 
 def depths() -> dict[str, int]:
-    syscalls.mount_privately("tracefs", str(tracefs.MOUNT))
+    linux.mount_privately("tracefs", str(tracefs.MOUNT))
     tracepoints = tracefs.read(tuple(kernel.TRACEPOINTS), tuple(kernel.SYSCALLS))
     module = kernel._Module(kernel._flags(_SHAPE, tracepoints))
     return {name: _depth(name, code) for name, code in module._functions()}

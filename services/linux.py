@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4
 PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWNS = 0x00020000
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
@@ -35,17 +36,28 @@ def become_subreaper() -> None:
     _check(_libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
 
 
-def die_with_parent(parent: int) -> None:
-    """SIGKILL for this process when the thread that forked it ends; call it in the child."""
-    _check(_libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0), "prctl")
-    if os.getppid() != parent:  # it had died before the call
-        os._exit(1)
+def die_with_parent(by: signal.Signals = signal.SIGKILL) -> None:
+    """This process gets that signal when the thread that forked it ends. Whose parent had ended
+    before gets none: whoever calls it looks at its parent's pid afterwards."""
+    _check(_libc.prctl(PR_SET_PDEATHSIG, int(by), 0, 0, 0), "prctl")
+
+
+def harden() -> None:
+    """Plaintext lives in this process: no core file, no dump by others of the same user."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _check(_libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
 
 
 def private_mounts() -> None:
     """A mount namespace of our own, into which others' mounts still flow."""
     _check(_libc.unshare(CLONE_NEWNS), "unshare")
     mount("none", "/", "", MS_REC | MS_SLAVE, "")
+
+
+def mount_privately(kind: str, where: str) -> None:
+    """For the calling thread alone: it gets a mount namespace of its own, which ends with it."""
+    private_mounts()
+    mount(kind, where, kind, 0, "")
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str) -> None:
