@@ -27,7 +27,7 @@ async def ledger(capture: Capture) -> ServiceLedger:
 
 async def when(capture: Capture, reached: str, value: int) -> ServiceLedger:
     """Once this counter is at least so large."""
-    deadline = time.monotonic() + capturing.SECONDS
+    deadline = time.monotonic() + capturing.START_SECONDS  # a new child has to compile, too
     while (found := await ledger(capture)).counters[reached] < value:
         assert time.monotonic() < deadline, f"{reached} stays below {value}"
     return found

@@ -23,10 +23,8 @@ SECONDS = 30
 
 def test_an_exchange_is_partial_where_its_connection_is_shed_within_it(tmp_path: Path) -> None:
     line_folder = tmp_path / "line"
-    with (
-        leftovers.none_left("shed"),
-        pipeline.running(line_folder, PLAINWIRE_CAPTURE_BUDGET_MIB="1") as line,
-    ):
+    settings = {"PLAINWIRE_CAPTURE_SHED": "true", "PLAINWIRE_CAPTURE_BUDGET_MIB": "1"}
+    with leftovers.none_left("shed"), pipeline.running(line_folder, **settings) as line:
         with uploading(tmp_path):
             until_shed(line)
         line.settle()
