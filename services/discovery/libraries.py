@@ -18,6 +18,7 @@ _OPENSSL = re.compile(rb"OpenSSL (\d{1,3}\.\d{1,3}\.\d{1,3}[a-z]{0,2}(?:-[0-9A-Z
 _GNUTLS = re.compile(rb"GnuTLS (\d{1,3}\.\d{1,3}\.\d{1,3}) ")
 # OpenSSL's interface by others, who say so where OpenSSL has its version.
 _COMPATIBLE = re.compile(rb"\(compatible; (BoringSSL|AWS-LC(?: \d{1,3}\.\d{1,3}\.\d{1,3})?)")
+_BORINGSSL = re.compile(rb"/ssl/ssl_lib\.cc\0")  # OpenSSL's is C
 HINTS: Final = (b"libssl", b"libgnutls")  # whatever `is_tls_library` accepts contains one of them
 CRYPTO_HINT: Final = b"libcrypto"
 
@@ -44,6 +45,8 @@ def version(read_only_data: bytes, family: TlsFamily) -> str:
         return other[1].decode().lower()
     else:
         found = _OPENSSL.search(read_only_data)
+        if found is None and _BORINGSSL.search(read_only_data):
+            return "boringssl"
     return f"{family} {found[1].decode()}" if found else ""
 
 

@@ -165,20 +165,19 @@ def test_every_request_is_witnessed_on_both_sides(name: str, traffic: Traffic) -
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_witness_names_its_process_and_the_library_that_it_used(
-    name: str, traffic: Traffic
-) -> None:
+def test_a_witness_names_its_process_its_library_and_its_peer(name: str, traffic: Traffic) -> None:
     told = traffic.told[name]
     if isinstance(told, str):
         pytest.skip(told)
     sources = {
-        (s.witness.source.process, s.witness.source.tls)
+        (s.witness.source.process, s.witness.source.tls, s.witness.connection.peer)
         for s in traffic.stored
         if s.witness.role == "client" and pipeline.request_id(s.witness).startswith(f"{name}-one-")
     }
-    ((process, tls),) = sources
+    ((process, tls, peer),) = sources
     assert process == told.program.process[:15]
     assert re.fullmatch(told.program.tls, tls)
+    assert peer == f"127.0.0.1:{traffic.port}"
 
 
 def _by(stored: list[Stored], process: str, role: str) -> dict[str, Stored]:

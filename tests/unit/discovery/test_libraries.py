@@ -53,6 +53,8 @@ def test_these_are_not(path: str) -> None:
         (b"\0OpenSSL 1.1.1w  11 Sep 2023\0", "openssl", "openssl 1.1.1w"),
         (b"OpenSSL default\0", "openssl", ""),
         (b"\0OpenSSL 1.1.1 (compatible; BoringSSL)\0", "openssl", "boringssl"),
+        (b"\0/deps/boringssl/ssl/ssl_lib.cc\0", "openssl", "boringssl"),
+        (b"\0../deps/openssl/ssl/ssl_lib.c\0", "openssl", ""),
         (b"\0OpenSSL 1.1.1 (compatible; AWS-LC 1.29.0)\0", "openssl", "aws-lc 1.29.0"),
         (b"Enabled GnuTLS 3.7.9 logging...\0", "gnutls", "gnutls 3.7.9"),
         (b"GnuTLS internal error.\0", "gnutls", ""),

@@ -135,6 +135,18 @@ def test_a_call_passes_one_ret_whatever_their_number() -> None:
     assert probing.cost(reads) == probing.EMULATED + probing.SINGLE_STEP
 
 
+def test_boringssl_is_seen_by_what_it_has() -> None:
+    """No extended calls, no early data, no owners; and what it reads by, it peeks by."""
+    chosen = sites.choose(load("boringssl-crate"))
+    assert chosen.family == "openssl"
+    transfers = [site for site in chosen.sites if site.operation in ("read", "write")]
+    assert {site.function for site in transfers} == {"SSL_read", "SSL_write"}
+    assert {site.kind for site in transfers} == {"uprobe"}
+    assert {(s.operation, s.event) for s in chosen.sites if s.abi == "object"} >= {
+        ("new", "exit"), ("free", "enter"),
+    }  # fmt: skip
+
+
 def test_a_library_without_ssl_write_has_no_sites() -> None:
     image = load("openssl-3.0-debian")
     found = {n: b for n in ("SSL_read", "SSL_read_ex") if (b := image.named(n)) is not None}
