@@ -102,7 +102,7 @@ def _mapping(match: re.Match[bytes]) -> Mapping:
 
 def cgroup(pid: int) -> str | None:
     raw = _read(f"{PROC}/{pid}/cgroup")
-    return None if raw is None else raw.decode(errors="surrogateescape")
+    return None if raw is None else raw.decode(errors="backslashreplace")
 
 
 def executable(pid: int) -> str:
@@ -115,6 +115,11 @@ def link(path: str) -> str:
         return os.readlink(path)
     except OSError:
         return path
+
+
+def shown(path: str) -> str:
+    """As text that may be told: a path is any bytes, which are no UTF-8 where a stranger likes."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def mount_table(pid: int) -> str:

@@ -75,4 +75,4 @@ def _owner(pid: int) -> Owner | None:
         return None
     path = procfs.executable(pid)
     link = procfs.link(path)
-    return Owner(found.start_boot_ns, found.process, "" if link == path else link)
+    return Owner(found.start_boot_ns, found.process, "" if link == path else procfs.shown(link))

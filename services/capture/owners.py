@@ -47,7 +47,7 @@ def path_of(cgroup: int) -> str:
         except OSError:
             continue
         try:
-            return os.readlink(f"{procfs.PROC}/self/fd/{descriptor}")
+            return procfs.shown(os.readlink(f"{procfs.PROC}/self/fd/{descriptor}"))
         except OSError:
             continue
         finally:

@@ -106,7 +106,7 @@ def _identity(key: Key, build_id: str) -> FileIdentity:
 def _library(file: Elf, directory: str, family: TlsFamily) -> str:
     """OpenSSL's version text is libcrypto's: in the file itself or in the library beside it. What
     has no name as a library is a program, and the library linked into it."""
-    names = elf.dynamic(file)
+    names = _dynamic(file)
     text = libraries.version(_read_only_data(file), family)
     beside = libraries.libcrypto(names.needed)
     if not text and beside:
@@ -119,5 +119,15 @@ def _library(file: Elf, directory: str, family: TlsFamily) -> str:
     return told if names.soname else f"{told} (static)"
 
 
+def _dynamic(file: Elf) -> elf.Dynamic:
+    try:
+        return elf.dynamic(file)
+    except MalformedElf:  # what can be probed can be probed without a name
+        return elf.Dynamic()
+
+
 def _read_only_data(file: Elf) -> bytes:
-    return file.content(b".rodata")
+    try:
+        return file.content(b".rodata")
+    except MalformedElf:  # too much of it: the version stays unknown
+        return b""

@@ -132,14 +132,15 @@ class Scan:
                 path = reaching.path_of(pid, mapping)
                 finding = self._files.find(path)
                 if finding is not None:
-                    yield Reach(finding=finding, path=path, name=mapping.path)
+                    yield Reach(finding=finding, path=path, name=procfs.shown(mapping.path))
 
     def _executable(self, pid: int) -> Iterator[Reach]:
         """One that has TLS code linked into it, where its symbols tell."""
         finding = self._files.find(procfs.executable(pid))
         if finding is not None and finding.is_tls():
             path = reaching.executable_of(pid)
-            yield Reach(finding=finding, path=path, name=procfs.link(procfs.executable(pid)))
+            name = procfs.shown(procfs.link(procfs.executable(pid)))
+            yield Reach(finding=finding, path=path, name=name)
 
 
 def standing(files: Files, paths: Iterable[str]) -> list[Reach]:

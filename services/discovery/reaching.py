@@ -14,6 +14,11 @@ from services.discovery import layers
 
 def path_of(pid: int, mapping: procfs.Mapping) -> str:
     """The most lasting path that opens the very file that is mapped."""
+    found = _path_of(pid, mapping)
+    return found if _is_tellable(found) else procfs.map_file(pid, mapping)
+
+
+def _path_of(pid: int, mapping: procfs.Mapping) -> str:
     inside, itself = procfs.in_root(pid, mapping.path), procfs.map_file(pid, mapping)
     status = None if mapping.deleted else _stat(inside)
     if status is None or not _is_mapped(status, _stat(itself), mapping.inode):
@@ -45,8 +50,13 @@ def executable_of(pid: int) -> str:
     for path in (name, procfs.in_root(pid, name)):
         found = _stat(path)
         if found is not None and os.path.samestat(status, found):
-            return _in_layer(pid, name, status) or path
+            lasting = _in_layer(pid, name, status) or path
+            return lasting if _is_tellable(lasting) else link
     return link
+
+
+def _is_tellable(path: str) -> bool:
+    return procfs.shown(path) == path
 
 
 def _in_layer(pid: int, path: str, status: os.stat_result) -> str | None:

@@ -58,7 +58,7 @@ class Search:
         for mapping in procfs.mappings(pid, b"/") or ():
             if mapping.path not in found and len(found) < MAX_FILES:
                 found[mapping.path] = reaching.path_of(pid, mapping)
-        return [(path, name) for name, path in found.items()]
+        return [(path, procfs.shown(name)) for name, path in found.items()]
 
     def _search(self, path: str, name: str) -> list[Stack]:
         marks, offset, rest = Marks(), 0, b""

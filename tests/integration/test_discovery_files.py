@@ -9,15 +9,7 @@ import pytest
 
 from services.discovery.files import Files
 from tests.support.elf_file import Library
-from tests.support.functions import load
-
-_IMAGE = load("openssl-3.0-node")
-BODIES = {
-    name: body.code
-    for name in ("SSL_read", "SSL_write", "SSL_new", "SSL_clear", "SSL_free")
-    if (body := _IMAGE.named(name)) is not None
-}
-CONTENT = Library(BODIES).content()
+from tests.support.tls_code import BODIES, CONTENT
 
 
 @pytest.fixture
