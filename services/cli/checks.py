@@ -67,7 +67,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     nats_version: str
     first_pid_namespace: bool
     lockdown: str
-    libssl: tuple[str, ...]
+    tls_libraries: tuple[str, ...]
     bus: BusFacts | None = None
 
 
@@ -170,10 +170,13 @@ def pid_namespace(facts: Facts) -> Finding:
 
 
 def libraries(facts: Facts) -> Finding:
-    if facts.libssl:
-        return Finding("ok", "TLS library", ", ".join(facts.libssl))
+    if facts.tls_libraries:
+        return Finding("ok", "TLS library", ", ".join(facts.tls_libraries))
     return Finding(
-        "warn", "TLS library", "the system has no libssl", "only bundled libraries can be captured"
+        "warn",
+        "TLS library",
+        "the system has neither libssl nor libgnutls",
+        "only bundled libraries can be captured",
     )
 
 

@@ -14,6 +14,7 @@ from services import linux
 from services.cli import embedded, permission
 from services.cli.checks import Facts
 from services.cli.namespace import TRACEFS
+from services.discovery.libraries import is_tls_library
 
 _FIRST_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO
 
@@ -36,8 +37,18 @@ def gather() -> Facts:
         nats_version=_version_of(server) if server else "",
         first_pid_namespace=_first_pid_namespace(),
         lockdown=_lockdown(),
-        libssl=tuple(sorted(map(str, Path("/usr/lib").glob("**/libssl.so.*")))),
+        tls_libraries=_tls_libraries(),
     )
+
+
+def _tls_libraries() -> tuple[str, ...]:
+    """Of the system's: links and what they lead to, as they are installed."""
+    found = (
+        path
+        for name in ("libssl.so.*", "libgnutls.so.*")
+        for path in Path("/usr/lib").glob(f"**/{name}")
+    )
+    return tuple(sorted(str(path) for path in found if is_tls_library(str(path))))
 
 
 def _bcc() -> str:

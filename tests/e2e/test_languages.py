@@ -65,8 +65,12 @@ class Traffic(NamedTuple):
     told: dict[str, Told | str]  # or why there was none
     served: dict[str, Exchanged]
     stored: list[Stored]
-    port: int
+    server: workload.Server
     pipeline: Pipeline
+
+    @property
+    def port(self) -> int:
+        return self.server.port
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +94,7 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traffic]:
             told[name] = Told(ready[name], status, _answers(folder / f"{name}.log"))
         line.settle()
         served = {e.id: e for e in server.exchanged()}
-        yield Traffic(told, served, line.witnesses(), server.port, line)
+        yield Traffic(told, served, line.witnesses(), server, line)
 
 
 def _found(make: Callable[[Path], Program], folder: Path) -> Program | str:
@@ -214,6 +218,34 @@ def test_a_proxy_is_witnessed_as_server_and_as_client(traffic: Traffic, tmp_path
             request_body=served[told.id].request_body,
         )
         comparing.check(as_server[told.id].witness, truth, f"127.0.0.1:{port}")
+
+
+def test_what_is_typed_into_gnutls_cli_is_witnessed(traffic: Traffic, tmp_path: Path) -> None:
+    """By hand, all requests at once; the last one has the server close."""
+    cli = programs.tool("gnutls-cli")
+    port, ids = traffic.port, [f"gnutls-cli-{number:03}" for number in range(plans.PRIME)]
+    typed = "".join(
+        f"GET /hello/{id_}?n=0 HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nx-request-id: {id_}\r\n"
+        f"connection: {'close' if id_ == ids[-1] else 'keep-alive'}\r\n\r\n"
+        for id_ in ids
+    )
+    command = [cli, "--insecure", "--port", str(port), "127.0.0.1"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(typed.encode())
+        process.stdin.flush()
+        printed = process.stdout.read().decode()
+    traffic.pipeline.settle()
+    served = {e.id: e for e in traffic.server.exchanged()}
+    ours = traffic.pipeline.witnesses("gnutls-cli-")
+    stored = [s.witness for s in ours if s.witness.role == "client"]
+    assert [pipeline.request_id(witness) for witness in stored] == ids
+    for witness in stored:
+        truth = served[pipeline.request_id(witness)]
+        assert truth.response_body.decode() in printed
+        comparing.check(witness, truth, f"127.0.0.1:{port}")
+        assert witness.source.process == "gnutls-cli"
 
 
 def test_every_request_of_git_is_witnessed(traffic: Traffic, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class Program:
     environ: dict[str, str] = field(default_factory=dict)
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
     if (path := shutil.which(name)) is None:
         pytest.skip(f"{name} is not installed")
     return path
@@ -43,7 +43,7 @@ def _tool(name: str) -> str:
 
 def node(how: str) -> Program:
     """The official build, which has OpenSSL linked into it; Debian's has not."""
-    executable = Path(_tool("node")).resolve()
+    executable = Path(tool("node")).resolve()
     if (
         b"SSL_read"
         not in subprocess.run(
@@ -62,12 +62,12 @@ def node(how: str) -> Program:
 
 
 def scripted(interpreter: str, suffix: str) -> Program:
-    command = (_tool(interpreter), str(APPS / f"plan.{suffix}"))
+    command = (tool(interpreter), str(APPS / f"plan.{suffix}"))
     return Program(command, r"openssl \d+\.\d+\.\d+\S*", interpreter)
 
 
 def wget() -> Program:
-    _tool("wget")
+    tool("wget")
     command = (sys.executable, "-m", "tests.e2e.apps.wget_client")
     return Program(command, r"gnutls \d+\.\d+\.\d+", "wget")
 
@@ -122,7 +122,7 @@ def native_tls(linkage: str) -> Program:
 
 
 def _rust(linkage: str) -> Path:
-    cargo, source = _tool("cargo"), APPS / "native_tls"
+    cargo, source = tool("cargo"), APPS / "native_tls"
     executable = CACHE / "native-tls" / f"plan-{linkage}"
     newest = max(path.stat().st_mtime for path in source.rglob("*") if path.is_file())
     if executable.exists() and executable.stat().st_mtime > newest:

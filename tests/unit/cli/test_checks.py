@@ -24,7 +24,7 @@ GOOD = Facts(
     nats_version="2.9.10",
     first_pid_namespace=True,
     lockdown="none",
-    libssl=("/usr/lib/x86_64-linux-gnu/libssl.so.3",),
+    tls_libraries=("/usr/lib/x86_64-linux-gnu/libssl.so.3",),
 )
 BUS = BusFacts(url="h:4222", version="2.9.10", jetstream=True, missing=("RAW",), needed=256 * MIB)
 
@@ -51,7 +51,7 @@ def bus(**changes: object) -> dict[str, object]:
         ({"uprobes": False}, "fail", "uprobes", "CONFIG_UPROBE_EVENTS"),
         ({"lockdown": "confidentiality"}, "fail", "lockdown", "integrity"),
         ({"first_pid_namespace": False}, "warn", "PID namespace", "--pid=host"),
-        ({"libssl": ()}, "warn", "TLS library", "bundled"),
+        ({"tls_libraries": ()}, "warn", "TLS library", "bundled"),
         ({"nats_server": None}, "fail", "nats-server", "apt-get install nats-server"),
         ({"nats_version": "2.8.4"}, "fail", "nats-server", "2.9 or newer"),
         (bus(problem="no NATS server answers at h:1"), "fail", "bus", "no NATS server answers"),
