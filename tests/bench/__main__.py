@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.bench import (
     folding,
+    golang,
     latency,
     load,
     overload,
@@ -70,6 +71,7 @@ def main() -> int:
     options = parser.parse_args()
     figures: dict[str, object] = {}
     figures |= nginx(options.rounds, options.seconds)
+    figures |= golang.measure(options.rounds, options.seconds)
     figures |= stages(options.rounds)
     figures |= parse_scale.measure(options.rounds)
     figures |= wire_to_witness()

@@ -33,10 +33,14 @@ Losses = dict[str, list[float]]
 
 @contextmanager
 def capturing(
-    services: Sequence[str], targets: Targets | None = None, *, budget: bool = True
+    services: Sequence[str],
+    targets: Targets | None = None,
+    *,
+    budget: bool = True,
+    waits_for: Path | None = None,
 ) -> Iterator[Pipeline]:
     """A nats-server and these services; `targets` stand in for discovery. Without a budget
-    everything is captured, whatever it costs."""
+    everything is captured, whatever it costs. Ready once this file, or libssl, is probed."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
         store = Path(name) / "nats"
         store.mkdir()
@@ -52,7 +56,7 @@ def capturing(
                     running.start(service)
                 if targets is not None:
                     asyncio.run(_publish(server.url, targets))
-                running.wait_attached(pipeline.system_libssl())
+                running.wait_attached(waits_for or pipeline.system_libssl())
                 yield running
             finally:
                 running.stop()
@@ -94,7 +98,7 @@ def measure(
                     load.wrk(port, WARM_UP, path)
                     rates.setdefault(name, []).append(load.wrk(port, seconds, path))
                     if isinstance(running, Pipeline):
-                        lost.setdefault(name, []).append(_lost_share(running))
+                        lost.setdefault(name, []).append(lost_share(running))
                         shed.setdefault(name, []).append(_shed_share(running))
     bare = statistics.median(rates["bare"])
     return {
@@ -108,7 +112,7 @@ def measure(
     }
 
 
-def _lost_share(running: Pipeline) -> float:
+def lost_share(running: Pipeline) -> float:
     counters = running.ledger("capture").counters
     lost = sum(n for name, n in counters.items() if name.startswith("lost_"))
     lost += counters["spool_dropped_bytes"] - counters["lost_shed_bytes"]
