@@ -21,6 +21,7 @@ AARCH64: Final = 183
 MAX_SEGMENTS = 512
 MAX_SECTIONS = 4096
 MAX_TABLE = 64 << 20  # bytes of one symbol or string table
+MAX_STUBS = 1 << 20  # bytes of a table of stubs, or of its relocations
 MAX_FUNCTION = 16 << 10
 MAX_NAME = 256
 MAX_PATHS = 16 << 10
@@ -110,9 +111,10 @@ class Elf(Struct, frozen=True):
         whole = section.kind != _SHT_NOBITS and 0 <= at <= section.size - size
         return self.read(section.offset + at, size) if whole else b""
 
-    def content(self, name: bytes) -> bytes:
+    def content(self, name: bytes, most: int = MAX_TABLE) -> bytes:
+        """Empty where the file has no such section, or one of more than `most` bytes."""
         section = self.sections.get(name)
-        if section is None or section.kind == _SHT_NOBITS:
+        if section is None or section.kind == _SHT_NOBITS or MAX_TABLE >= section.size > most:
             return b""
         if section.size > MAX_TABLE:
             raise MalformedElf("a table of more than 64 MiB")
@@ -209,8 +211,9 @@ def _places(strings: bytes, wanted: set[bytes]) -> dict[int, str]:
 def jump_slots(elf: Elf, wanted: Iterable[str]) -> dict[int, str]:
     """By the slot of the linker's table, the function of this file whose address it will hold."""
     names = {name.encode() for name in wanted}
-    at = _places(elf.content(b".dynstr"), names)
-    table, relocations = elf.content(b".dynsym"), elf.content(b".rela.plt")
+    relocations = elf.content(b".rela.plt", MAX_STUBS)
+    at = _places(elf.content(b".dynstr"), names) if relocations else {}
+    table = elf.content(b".dynsym") if at else b""
     rows = memoryview(table)[: len(table) - len(table) % _SYMBOL.size]
     symbols = {n: at[row[0]] for n, row in enumerate(_SYMBOL.iter_unpack(rows)) if row[0] in at}
     whole = relocations[: len(relocations) - len(relocations) % _RELOCATION.size]

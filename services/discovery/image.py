@@ -83,7 +83,7 @@ class FileImage:
 
 def _jumps(file: Elf, name: bytes) -> Iterator[tuple[int, int]]:
     """Of a section of stubs: each one's address, and the slot that it jumps through."""
-    code, size = file.content(name), _STUB if name == b".plt.got" else 2 * _STUB
+    code, size = file.content(name, elf.MAX_STUBS), _STUB if name == b".plt.got" else 2 * _STUB
     for at in range(0, len(code) - size + 1, size) if code else ():
         jump = code.find(_STUB_JUMP, at, at + size)
         end = jump + len(_STUB_JUMP) + _DISTANCE.size

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from services.discovery.files import Files
+from services.discovery.system import SystemLibraries
 from tests.support.elf_file import Library
 from tests.support.tls_code import BODIES, CONTENT
 
@@ -108,3 +110,24 @@ def test_a_link_beside_a_library_is_not_followed_out_of_its_folder(
         (folder / "libcrypto.so.3").symlink_to(link)
     found = [files.find(str(tmp_path / name / "libssl.so.3")) for name in ("out", "up", "in")]
     assert [f.library for f in found if f] == ["openssl 3", "openssl 3", "openssl 3.0.99"]
+
+
+def test_the_hosts_gnutls_is_read_through_the_linkers_table(files: Files) -> None:
+    """gnutls_record_send is a jump through it, and needs no probe of its own."""
+    paths = [path for path in SystemLibraries().tls_paths() if "/libgnutls.so." in path]
+    if not paths:
+        pytest.skip("no libgnutls on this host")
+    finding = files.find(paths[0])
+    assert finding is not None
+    assert (finding.family, finding.reason) == ("gnutls", "")
+    assert re.fullmatch(r"gnutls \d+\.\d+\.\d+", finding.library)
+    functions = {site.function for site in finding.sites if site.operation == "write"}
+    assert "gnutls_record_send2" in functions
+    assert "gnutls_record_send" not in functions
+
+
+def test_a_program_that_only_uses_a_library_has_no_tls_code_of_its_own(files: Files) -> None:
+    finding = files.find("/usr/bin/openssl")
+    assert finding is not None
+    assert not finding.is_tls()
+    assert finding.sites == ()

@@ -54,3 +54,20 @@ def test_sessions_are_seen_made_and_ended(build: str) -> None:
         ("new", "enter", "object_pointer"), ("new", "exit", "object_pointer"),
         ("free", "enter", "object"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("uretprobes", [Returns.STILL, Returns.ALWAYS])
+def test_on_arm64_what_can_not_be_proven_has_a_uretprobe_that_says_why(uretprobes: Returns) -> None:
+    """Jumps out of a function are not followed there; a nested call counts once all the same."""
+    chosen = sites.choose(load("gnutls-3.7-debian-arm64"), uretprobes)
+    exits = [s for s in chosen.sites if s.operation in ("read", "write") and s.event == "exit"]
+    assert {s.function for s in exits} == {
+        "gnutls_record_recv", "gnutls_record_send", "gnutls_record_send2",
+    }  # fmt: skip
+    assert all(s.kind == "uretprobe" and s.fallback for s in exits)
+
+
+def test_on_arm64_nothing_is_probed_where_uretprobes_kill_and_the_reason_is_said() -> None:
+    chosen = sites.choose(load("gnutls-3.7-debian-arm64"), Returns.NEVER)
+    assert (chosen.sites, chosen.family) == ((), "gnutls")
+    assert all("no uretprobe on this kernel" in why for _, why in chosen.omitted)
