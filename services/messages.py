@@ -72,8 +72,9 @@ class Losses(Struct, frozen=True, array_like=True):
 # --- discovery -> capture: plainwire.targets.<node> (JSON) ----------------------------------------
 
 Operation = Literal[
-    "read", "write", "new", "clear", "free", "share", "bios", "wbio", "handshake", "cipher"
-]
+    "read", "write", "new", "clear", "free", "share", "duplicate",
+    "bios", "wbio", "handshake", "cipher",
+]  # fmt: skip
 Abi = Literal[
     "returns_length", "length_pointer", "length_pointer_fifth", "sent_by_kernel", "no_buffer",
     "counted_before", "object", "object_pointer", "objects", "go",

@@ -111,7 +111,7 @@ def _dated(site: Site, times: int) -> Site:
 def _turn(site: Site) -> tuple[int, bool]:
     """Exits first: a call that is caught at its entry then always has its exit. Births last: a
     connection that is known from its first byte has no call that nobody saw."""
-    order = {"read": 0, "write": 0, "free": 1, "share": 1}
+    order = {"read": 0, "write": 0, "free": 1, "share": 1, "duplicate": 1}
     return order.get(site.operation, 2), site.event != "exit"
 
 

@@ -102,6 +102,7 @@ OPENSSL = Interface(
         ObjectCall("new", "exit", "SSL_new"),
         ObjectCall("clear", "enter", "SSL_clear"),
         ObjectCall("share", "enter", "SSL_up_ref"),
+        ObjectCall("duplicate", "enter", "SSL_dup"),
         ObjectCall("free", "enter", "SSL_free"),
         # What tells where ciphertext goes; SSL_set_fd and its like go through the first two.
         ObjectCall("bios", "enter", "SSL_set_bio", "objects"),

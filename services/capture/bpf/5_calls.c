@@ -82,8 +82,12 @@ static __always_inline int enter(struct pt_regs *ctx, u32 direction, u64 length_
 static __always_inline struct call *ending(u32 tid, u32 direction, u64 stack) {
     struct parked_key place = {tid, direction, stack};
     struct call *call = calls.lookup((struct call_key *)&place);
-    if (!call)
+    if (!call) {
+        u8 *mark = mark_of(bpf_get_current_pid_tgid() >> 32);
+        if (mark && included(*mark))
+            count_unmatched();
         return 0;
+    }
     if (call->active && call->stack == stack)
         return call;
     struct call *found = parked.lookup(&place);
@@ -400,15 +404,27 @@ int on_clear_enter(struct pt_regs *ctx) {
 }
 
 /* A TLS object with several owners ends with the last. */
-int on_share_enter(struct pt_regs *ctx) {
-    struct connection_key key = {PT_REGS_PARM1(ctx), bpf_get_current_pid_tgid() >> 32, 0};
+static __always_inline int shared_again(u64 ssl, int open) {
+    struct connection_key key = {ssl, bpf_get_current_pid_tgid() >> 32, 0};
     struct connection *entry = connections.lookup(&key);
+    if (open && !entry)
+        return 0;
     if (entry && entry->references < MOST_REFERENCES)
         __sync_fetch_and_add(&entry->references, 1);
     u64 *birth = births.lookup(&key);
     if (birth && *birth < MOST_REFERENCES * REFERENCE)
         __sync_fetch_and_add(birth, REFERENCE);
     return 0;
+}
+
+int on_share_enter(struct pt_regs *ctx) {
+    return shared_again(PT_REGS_PARM1(ctx), 0);
+}
+
+/* SSL_dup gives an object that has shaken hands one owner more, without a call that tells so. Any
+ * other it copies into a new one. */
+int on_duplicate_enter(struct pt_regs *ctx) {
+    return shared_again(PT_REGS_PARM1(ctx), 1);
 }
 
 static __always_inline int freed(u64 ssl) {

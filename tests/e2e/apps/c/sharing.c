@@ -156,8 +156,10 @@ static void references(void) {
     must(SSL_up_ref(client.ssl), "SSL_up_ref");
     carry(&client, &server, data, 400, 400, 4096, 0);
     must(SSL_up_ref(client.ssl), "SSL_up_ref");
+    must(SSL_dup(client.ssl) == client.ssl, "SSL_dup");
     SSL_free(client.ssl);
     carry(&client, &server, data + 400, 300, 300, 4096, 1);
+    SSL_free(client.ssl);
     SSL_free(client.ssl);
     carry(&server, &client, data + 700, 300, 300, 4096, 0);
 }
