@@ -78,8 +78,8 @@ def test_a_process_that_ended_is_gone_from_the_next_look(library: Path) -> None:
 def test_a_second_look_opens_no_file(library: Path) -> None:
     files = Files()
     scan = Scan(files)
-    with process_with(library):
-        scan.look()
+    with process_with(library) as pid:
+        scan.look([pid])
         before = files.resolved
-        scan.look()
+        scan.look([pid])
     assert files.resolved == before
