@@ -133,7 +133,7 @@ class Folding:
     async def _keep_or_forget(self) -> None:
         """What this replica still has in memory from an earlier lease."""
         try:
-            if await self.snapshots.is_untouched():
+            if await self.snapshots.keep():
                 self.counters["states_kept"] += 1
                 return
             self.forget()

@@ -86,9 +86,7 @@ class Snapshots:
             found = await self.bucket.get(self._key("head"))
             head = _decode(found) or Head(self.format, self.code, 0, 0, StreamPosition("", 0))
             self._revision = found.revision if found else 0
-            self._head = msgspec.structs.replace(
-                head, term=head.term + 1, former=(*head.former, head.term)[-_MOST_FORMER:]
-            )
+            self._head = self._following(head)
             try:
                 self._revision = await self._put(self._head)
             except Conflict:
@@ -96,18 +94,33 @@ class Snapshots:
             return self._head
         raise Fenced
 
-    async def is_untouched(self) -> bool:
-        """Nobody has taken the shard over since this owner's last word. Raises Lost where it is
-        gone, and Unavailable."""
+    def _following(self, head: Head) -> Head:
+        former = (*head.former, head.term)[-_MOST_FORMER:]
+        return msgspec.structs.replace(head, term=head.term + 1, former=former)
+
+    async def keep(self) -> bool:
+        """Nobody has taken the shard over since this owner's last word: it goes on, under a term of
+        its own again, so that parts that were on their way when its lease ran out meet none of
+        those to come. Raises Lost where the head is gone, and Unavailable."""
         found = await self.bucket.get(self._key("head"))
-        if _decode(found) is None:
+        head = _decode(found)
+        if found is None or head is None:
             raise Lost
-        return _decode(found) == self._head
+        if head != self._head:
+            return False
+        self._revision = found.revision
+        following = self._following(head)
+        try:
+            self._revision = await self._put(following)
+        except Conflict:
+            return False
+        self._head = following
+        return True
 
     def begin_anew(self) -> None:
-        """After Lost: the next snapshot is a first one, under the same term."""
+        """After Lost: the next snapshot is a first one."""
         term = self._head.term if self._head else 0
-        self._head = Head(self.format, self.code, term, 0, StreamPosition("", 0))
+        self._head = Head(self.format, self.code, term + 1, 0, StreamPosition("", 0))
         self._revision = 0
 
     async def load(self, head: Head) -> Written | None:
