@@ -1,4 +1,5 @@
-"""Where NATS is: which URLs are accepted, and how they are told without their secrets.
+"""Where NATS is: which URLs are accepted, how they are told without their secrets, what is shown to
+the server, and why it refuses.
 
 Knows nothing of connections.
 """
@@ -6,7 +7,10 @@ Knows nothing of connections.
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from urllib.parse import urlsplit
+
+import nats.errors
 
 from services.settings import SharedSettings
 
@@ -54,3 +58,18 @@ def without_secrets(url: str) -> str:
         return scheme.rpartition("@")[2]
     authority, slash, path = rest.partition("/")
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def token(settings: SharedSettings) -> str | None:
+    if not settings.nats_token_file:
+        return None
+    try:
+        return Path(settings.nats_token_file).read_text().strip()
+    except OSError as error:
+        raise BusError(f"token file {settings.nats_token_file}: {error.strerror}") from None
+
+
+def reason(error: nats.errors.Error) -> str:
+    if "authorization" in str(error).lower():
+        return "the server refuses these credentials; check PLAINWIRE_NATS_TOKEN_FILE"
+    return f"can't connect: {type(error).__name__}"

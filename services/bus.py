@@ -8,36 +8,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
-from typing import NamedTuple
 
-import msgspec
 import nats
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import (
     APIError,
-    BadRequestError,
-    KeyWrongLastSequenceError,
-    NoStreamResponseError,
     NotFoundError,
     ServiceUnavailableError,
 )
 from nats.js.errors import Error as JetStreamError
 
-from services import streams, subjects
-from services.addresses import BusError, check_url, without_secrets
+from services import sharding, streams, subjects
+from services.addresses import BusError, check_url, reason, token, without_secrets
 from services.buckets import Bucket
 from services.cursor import Cursor, Incoming, StreamPosition
+from services.outgoing import BEHIND, Outgoing, behind, destination
 from services.publishing import MESSAGE_ID, Publication, Publisher, Stored
 from services.settings import SharedSettings
+from services.streams import StreamState
 from services.telemetry import Telemetry
 
-__all__ = ["Bus", "BusError", "Incoming", "Outgoing", "check_url", "connect"]
+__all__ = [
+    "BEHIND",
+    "Bus",
+    "BusError",
+    "Incoming",
+    "Outgoing",
+    "StreamState",
+    "behind",
+    "check_url",
+    "connect",
+    "destination",
+]
 
 # A message, headers included, stays this far below the server's max_payload: nats-py lets a
 # slightly larger one pass, and the server then drops the connection.
@@ -45,55 +51,11 @@ PAYLOAD_MARGIN = 8 * 1024
 CONNECT_FOR = 10.0  # seconds
 OLDEST_SERVER = (2, 9)
 INDEXED_SINCE = (2, 10)
-SET_UP_ATTEMPTS = 50
 BUCKET_TIMEOUT = 2.0  # seconds
 ALIVE_WITHIN = 0.5  # seconds
 NOT_READY_AFTER = 10.0  # seconds
-RETRY_AFTER = 0.02  # seconds
-BEHIND = "Plainwire-Behind"  # a header
-_MOST_DIGITS = 7
 
 log = logging.getLogger("plainwire.bus")
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """`message_id` makes it stored once however often it is sent; `links` are traceparents. Of the
-    `behind` outputs of its sender before it any may not be stored yet: what is refused for a moment
-    is sent again, and then stands behind what was sent later."""
-
-    subject: str
-    payload: bytes
-    message_id: str = ""
-    links: Sequence[str] = ()
-    behind: int = 0
-
-    def __repr__(self) -> str:
-        return f"Outgoing({self.subject}, {len(self.payload)} bytes)"
-
-
-class StreamState(NamedTuple):
-    """`fill` is the share of the bytes that it may hold; from its first message to its last are
-    `lag` seconds: where readers purge, so much is unread."""
-
-    fill: float
-    lag: float
-
-
-class _State(msgspec.Struct):
-    messages: int
-    bytes: int
-    first_ts: datetime
-    last_ts: datetime
-
-
-class _Limits(msgspec.Struct):
-    max_bytes: int = 0
-
-
-class _StreamInfo(msgspec.Struct):
-    state: _State
-    config: _Limits
 
 
 @dataclass(slots=True)
@@ -149,8 +111,8 @@ class Bus:
     async def agree_on_shards(self, shards: int) -> None:
         """The shard count is fixed when the bus is first set up. Raises BusError."""
         try:
-            found = await self._fix_shards(str(shards))
-        except (JetStreamError, nats.errors.Error, TimeoutError) as error:
+            found = await sharding.fixed(self.js, shards, self.replicas)
+        except sharding.NO_ANSWER as error:
             problem = f"bucket {subjects.BUCKET} on {self.url}: {type(error).__name__}"
             raise BusError(problem) from None
         if found != str(shards):
@@ -158,24 +120,6 @@ class Bus:
                 f"the bus has {found} shards, the setting shards is {shards}; "
                 f"set PLAINWIRE_SHARDS={found}"
             )
-
-    async def _fix_shards(self, shards: str) -> str:
-        """What the bucket says; it says `shards` if nobody has set it before. While another service
-        is creating the bucket the server refuses ours, or has it and takes nothing into it."""
-        for _ in range(SET_UP_ATTEMPTS):
-            try:
-                return await self._set_shards(shards)
-            except (NoStreamResponseError, BadRequestError):
-                await asyncio.sleep(RETRY_AFTER)
-        return await self._set_shards(shards)
-
-    async def _set_shards(self, shards: str) -> str:
-        bucket = await self.js.create_key_value(bucket=subjects.BUCKET, replicas=self.replicas)
-        try:
-            await bucket.create("shards", shards.encode())
-        except KeyWrongLastSequenceError:
-            return ((await bucket.get("shards")).value or b"").decode(errors="replace")
-        return shards
 
     async def publish(
         self,
@@ -211,15 +155,7 @@ class Bus:
 
     async def state(self, stream: str) -> StreamState | None:
         """How full it is; None where nobody says so."""
-        try:
-            subject = f"$JS.API.STREAM.INFO.{stream}"
-            answer = await self.client.request(subject, timeout=BUCKET_TIMEOUT)
-            info = msgspec.json.decode(answer.data, type=_StreamInfo)
-        except (msgspec.DecodeError, nats.errors.Error, TimeoutError):
-            return None
-        own, most = info.state, info.config.max_bytes
-        lag = (own.last_ts - own.first_ts).total_seconds() if own.messages else 0.0
-        return StreamState(own.bytes / most if most > 0 else 0.0, lag)
+        return await streams.state(self.client, stream)
 
     def bucket(self, name: str) -> Bucket:
         return Bucket(self.client, self._impatient, self.publisher, name)
@@ -331,7 +267,7 @@ async def connect(settings: SharedSettings, name: str, telemetry: Telemetry) -> 
         raise BusError(problem) from None
     except nats.errors.Error as error:
         await bus.close()
-        raise BusError(f"{bus.url}: {_reason(error)}") from None
+        raise BusError(f"{bus.url}: {reason(error)}") from None
     _check_version(bus)
     await bus.declare()
     await bus.agree_on_shards(settings.shards)
@@ -344,7 +280,7 @@ async def _connect(bus: Bus, urls: list[str], settings: SharedSettings, name: st
     await bus.client.connect(
         urls,
         name=subjects.micro(name),
-        token=_token(settings),
+        token=token(settings),
         error_cb=bus.on_error,
         disconnected_cb=bus.on_disconnected,
         reconnected_cb=bus.on_reconnected,
@@ -358,33 +294,7 @@ async def _connect(bus: Bus, urls: list[str], settings: SharedSettings, name: st
     bus.client.options["allow_reconnect"] = True
 
 
-def behind(headers: Mapping[str, str]) -> int:
-    """What `Outgoing.behind` was. Anybody may write headers: nonsense is 0."""
-    told = headers.get(BEHIND, "0")
-    return int(told) if len(told) < _MOST_DIGITS and told.isdecimal() else 0
-
-
-def destination(subject: str) -> str:
-    """The subject without ids: what spans and metrics are named after."""
-    return ".".join(subject.split(".")[:2]).replace("plainwire.store", "plainwire.witnesses")
-
-
-def _token(settings: SharedSettings) -> str | None:
-    if not settings.nats_token_file:
-        return None
-    try:
-        return Path(settings.nats_token_file).read_text().strip()
-    except OSError as error:
-        raise BusError(f"token file {settings.nats_token_file}: {error.strerror}") from None
-
-
 def _check_version(bus: Bus) -> None:
     version = bus.client.connected_server_version
     if (version.major, version.minor) < OLDEST_SERVER:
         raise BusError(f"{bus.url} runs nats-server {version}; 2.9 or newer is needed")
-
-
-def _reason(error: nats.errors.Error) -> str:
-    if "authorization" in str(error).lower():
-        return "the server refuses these credentials; check PLAINWIRE_NATS_TOKEN_FILE"
-    return f"can't connect: {type(error).__name__}"

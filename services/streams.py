@@ -1,4 +1,4 @@
-"""The streams: which there are, what they hold, and how they are declared.
+"""The streams: which there are, what they hold, how full they are, and how they are declared.
 
 Declaring is idempotent and is done again after every reconnect, because a server that restarts has
 lost its memory streams. A limit that the server has no memory for is halved until it fits.
@@ -7,8 +7,12 @@ lost its memory streams. A limit that the server has no memory for is halved unt
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
+import nats.errors
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RePublish, StorageType, StreamConfig
 from nats.js.errors import APIError, NotFoundError
@@ -16,6 +20,7 @@ from nats.js.errors import APIError, NotFoundError
 from services import subjects
 
 MIB = 1 << 20
+ANSWER_WITHIN = 2.0  # seconds
 _NO_MEMORY = (10023, 10028)  # insufficient resources · insufficient memory resources
 _TAKEN = (10058, 10065)  # name in use · subjects overlap
 _NO_PEERS = 10005  # a cluster whose servers are not all there yet
@@ -39,6 +44,30 @@ class Stream(NamedTuple):
     last_value: bool = False
     republish: str = ""
     bucket: bool = False  # as every NATS client knows them
+
+
+class StreamState(NamedTuple):
+    """`fill` is the share of the bytes that it may hold; from its first message to its last are
+    `lag` seconds: where readers purge, so much is unread."""
+
+    fill: float
+    lag: float
+
+
+class _State(msgspec.Struct):
+    messages: int
+    bytes: int
+    first_ts: datetime
+    last_ts: datetime
+
+
+class _Limits(msgspec.Struct):
+    max_bytes: int = 0
+
+
+class _StreamInfo(msgspec.Struct):
+    state: _State
+    config: _Limits
 
 
 class Server(NamedTuple):
@@ -129,3 +158,15 @@ def _configuration(stream: Stream, max_bytes: int, server: Server) -> StreamConf
         if stream.republish
         else None,
     )
+
+
+async def state(client: Client, stream: str) -> StreamState | None:
+    """None where nobody says so."""
+    try:
+        answer = await client.request(f"$JS.API.STREAM.INFO.{stream}", timeout=ANSWER_WITHIN)
+        info = msgspec.json.decode(answer.data, type=_StreamInfo)
+    except (msgspec.DecodeError, nats.errors.Error, TimeoutError):
+        return None
+    own, most = info.state, info.config.max_bytes
+    lag = (own.last_ts - own.first_ts).total_seconds() if own.messages else 0.0
+    return StreamState(own.bytes / most if most > 0 else 0.0, lag)
