@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from services.capture import syscalls
+from services.capture.novelty import INODE
 
 _ONLINE = Path("/sys/devices/system/cpu/online")
 _PAGES = 16  # a ring's, beside its head: some 600 mappings
@@ -23,7 +24,7 @@ _LOST, _MMAP2 = 2, 10
 _LOST_COUNT = struct.Struct("<8xQ")
 _PID = struct.Struct("<I")
 # After the header: pid, tid, address, length, offset; then device, inode and generation.
-_FILE, _FILE_END, _INODE = 32, 56, slice(8, 16)
+_FILE, _FILE_END = 32, 56
 _NO_INODE = bytes(8)
 
 
@@ -52,7 +53,7 @@ class Mappings:
         for _, ring in self._rings:
             data = _taken(ring)
             for kind, body in records(data):
-                if kind == _MMAP2 and body[_FILE:_FILE_END][_INODE] != _NO_INODE:
+                if kind == _MMAP2 and body[_FILE:_FILE_END][INODE] != _NO_INODE:
                     found.append((_PID.unpack_from(body)[0], body[_FILE:_FILE_END]))
                 elif kind == _LOST:
                     self.missed += _LOST_COUNT.unpack_from(body)[0]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 MAX_FILES = 16384
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 600.0  # seconds between two sightings of one file; it doubles
 PER_SECOND, BURST = 50.0, 200.0  # processes to look at
+INODE = slice(8, 16)  # of what the kernel says of a file
 
 
 @dataclass(slots=True)
@@ -36,6 +37,13 @@ class Novelty:
         self._credit -= len(granted)
         self.refused += len(found) - len(granted)
         return granted
+
+    def forget(self, inode: int) -> None:
+        """Nothing probes it any more: who maps it next is news at once. On whatever device: that of
+        an overlay's file is the overlay's."""
+        number = inode.to_bytes(8, "little")
+        for file in [file for file in self._files if file[INODE] == number]:
+            del self._files[file]
 
     def _is_due(self, file: bytes, now: float) -> bool:
         known = self._files.get(file)

@@ -14,7 +14,7 @@ from services.capture import syscalls
 from services.messages import Container
 
 MOST = 4096
-_MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 _ROOT = 1  # the number of the root cgroup: where everybody is who is in none
 
 
@@ -41,7 +41,7 @@ class Owners:
 
 def path_of(cgroup: int) -> str:
     """Of a cgroup of version 2 by its number; empty where it is gone or nobody may ask."""
-    for mount in _MOUNTS:
+    for mount in MOUNTS:
         try:
             descriptor = syscalls.open_cgroup(mount, cgroup)
         except OSError:

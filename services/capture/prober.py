@@ -98,7 +98,7 @@ class Prober:
             self._forget_retired()
             for key in plan.detach:
                 await asyncio.to_thread(self._probes.detach, key)
-                del self._attached[key]
+                self._sighter.forget(self._attached.pop(key))
                 self._retired.append(self._numbers.pop(key))
             failed: dict[str, str] = {}
             for target in plan.attach:

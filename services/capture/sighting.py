@@ -16,7 +16,7 @@ from services.capture.layout import Verdict
 from services.capture.loaded import Kernel
 from services.capture.mappings import Mappings
 from services.capture.novelty import Novelty
-from services.messages import Sighting
+from services.messages import Sighting, Target
 
 log = logging.getLogger("plainwire.capture")
 REST = 0.005  # seconds: what a program's start maps comes together
@@ -29,6 +29,10 @@ class Sighter:
     def __init__(self, kernel: Kernel, default: Verdict, tell: Callable[[Sighted], None]) -> None:
         self._kernel, self._default, self._tell = kernel, default, tell
         self._novelty = Novelty()
+
+    def forget(self, target: Target) -> None:
+        """It is not probed any more."""
+        self._novelty.forget(target.identity.inode)
 
     async def run(self) -> None:
         """For ever, or not at all where this kernel does not tell of mappings."""

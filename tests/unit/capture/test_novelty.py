@@ -51,3 +51,15 @@ def test_what_is_remembered_is_bounded() -> None:
     for n in range(novelty.MAX_FILES + 10):
         known.receive([(1, n.to_bytes(4, "little"))], n)
     assert len(known._files) == novelty.MAX_FILES
+
+
+def test_a_file_that_is_not_probed_any_more_is_news_again_whatever_device_it_shows() -> None:
+    known = Novelty()
+    file = bytes(8) + (77).to_bytes(8, "little") + bytes(8)
+    other = bytes(8) + (78).to_bytes(8, "little") + bytes(8)
+    elsewhere = b"\1" * 8 + file[8:]
+    known.receive([(1, file), (1, other), (1, elsewhere)], 0)
+    known.forget(77)
+    assert known.receive([(2, file)], 0.1) == [2]
+    assert known.receive([(3, elsewhere)], 0.1) == [3]
+    assert known.receive([(4, other)], 0.1) == []
