@@ -32,7 +32,10 @@ def in_order(state: ShardState, batch: FrameBatch, behind: int) -> Iterator[Fram
         return
     if batch.counter > state.counter:
         yield from _upto(state, batch.counter)
+    before = state.counter
     yield batch
+    if state.counter < before:  # a parse that begins anew: what is held has its former numbers
+        yield from release(state)
     yield from _upto(state, state.counter)
 
 

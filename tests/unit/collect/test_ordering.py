@@ -75,3 +75,17 @@ def test_after_a_restart_of_the_bus_nothing_is_awaited() -> None:
     (witness,) = interrupt(state, "bus_restart")
     assert not state.held
     assert witness.state == "partial"
+
+
+def test_what_is_held_is_folded_before_a_parse_that_began_anew_comes_to_its_numbers() -> None:
+    state = ShardState(shard=0)
+    receive(state, BATCHES[0])
+    receive(state, BATCHES[1])
+    receive(state, batch(4, tick(counter=4), raw=4), behind=2)
+    assert state.held
+    receive(state, batch(1, opened(connection=2), raw=9))
+    assert not state.held
+    found = [receive(state, batch(n, *request(2 * n, connection=2), raw=9 + n)) for n in (2, 3, 4)]
+    assert found
+    assert state.begun == 4
+    assert state.counters["parse_restarts"] >= 1
