@@ -163,4 +163,5 @@ GNUTLS = Interface(
 LIBCRYPTO = Interface(family="openssl", transfers=(), objects=(CIPHERTEXT,), needed=("BIO_write",))
 
 INTERFACES: Final = (OPENSSL, GNUTLS, LIBCRYPTO)
-NAMES: Final = frozenset[str]().union(*(interface.names() for interface in INTERFACES))
+MEMORY = ("BIO_s_mem", "BIO_s_bio")  # what they return says where libcrypto writes into memory
+NAMES: Final = frozenset(MEMORY).union(*(interface.names() for interface in INTERFACES))

@@ -18,6 +18,8 @@ Read = Callable[[int, int], bytes]
 X86_64: Final = 62
 AARCH64: Final = 183
 
+_RELATIVE = {X86_64: 8, AARCH64: 1027}
+
 MAX_SEGMENTS = 512
 MAX_SECTIONS = 4096
 MAX_TABLE = 64 << 20  # bytes of one symbol or string table
@@ -221,6 +223,18 @@ def jump_slots(elf: Elf, wanted: Iterable[str]) -> dict[int, str]:
         slot: symbols[info >> 32]
         for slot, info, _ in _RELOCATION.iter_unpack(whole)
         if info >> 32 in symbols
+    }
+
+
+def pointers(elf: Elf, places: frozenset[int]) -> dict[int, int]:
+    """What the linker will have put at these addresses, where it is an address of this file."""
+    relocations = elf.content(b".rela.dyn")
+    whole = relocations[: len(relocations) - len(relocations) % _RELOCATION.size]
+    relative = _RELATIVE.get(elf.machine)
+    return {
+        place: target
+        for place, kind, target in _RELOCATION.iter_unpack(whole)
+        if place in places and kind == relative
     }
 
 

@@ -53,6 +53,9 @@ class FileImage:
     def data(self, address: int, size: int) -> bytes:
         return self._elf.constant(address, size)
 
+    def pointers(self, places: frozenset[int]) -> dict[int, int]:
+        return elf.pointers(self._elf, places)
+
     @cached_property
     def _stubs_of(self) -> dict[str, frozenset[int]]:
         """By the name of a function of this file, the addresses of its entries in the PLT."""

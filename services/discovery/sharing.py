@@ -43,6 +43,9 @@ class Image(Protocol):
     def data(self, address: int, size: int) -> bytes:
         """What the file has there for good; nothing where it may be written."""
 
+    def pointers(self, places: frozenset[int]) -> dict[int, int]:
+        """What lies at these addresses, of what is an address in the file."""
+
     def offset(self, address: int) -> int: ...
 
 

@@ -9,8 +9,16 @@ from __future__ import annotations
 
 from msgspec import Struct, structs
 
-from services.discovery import sharing
-from services.discovery.calls import INTERFACES, Call, Family, Interface, ObjectCall
+from services.discovery import bios, sharing
+from services.discovery.calls import (
+    CIPHERTEXT,
+    INTERFACES,
+    LIBCRYPTO,
+    Call,
+    Family,
+    Interface,
+    ObjectCall,
+)
 from services.discovery.probing import Probed, Prober, Returns, Unprobed, dearest
 from services.discovery.sharing import Image, Internal, Member
 from services.messages import Abi, Site, TlsFamily
@@ -42,9 +50,18 @@ def _of_interface(prober: Prober, interface: Interface) -> Choice:
         found += _of_family(prober, family, omitted)
     for call in interface.objects:
         found += _of_object(prober, call, omitted)
+    if interface is LIBCRYPTO:
+        found = _into_memory(prober) or found
     useful = _carries_data(found) or not interface.transfers
     sites = _once(found) if useful else ()
     return Choice(sites, tuple(omitted), interface.family)
+
+
+def _into_memory(prober: Prober) -> list[Site]:
+    """Cheaper than where everything is written, as what goes to a socket at once isn't seen."""
+    call = CIPHERTEXT
+    found = bios.writers(prober.image)
+    return [prober.enter(Probed(call.operation, call.abi, name, body)) for name, body in found]
 
 
 def _once(found: list[Site]) -> tuple[Site, ...]:

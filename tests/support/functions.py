@@ -54,6 +54,9 @@ class RecordedImage:
     def data(self, address: int, size: int) -> bytes:
         return self._data.get((address, size), b"")
 
+    def pointers(self, places: frozenset[int]) -> dict[int, int]:
+        return {}
+
     def offset(self, address: int) -> int:
         return address
 

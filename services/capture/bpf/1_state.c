@@ -45,7 +45,7 @@ struct call {
     u32 active;
     u32 nested;
     u32 watched; /* its socket is not proven yet: what the thread does within it may do so */
-    u32 unused;
+    u32 counted; /* among those that are watched */
     /* Entries to be made, which would else have to lie on the stack. */
     struct connection fresh;
     struct tail tail;

@@ -17,6 +17,13 @@ struct ends {
 /* What a process has to do with sockets: calls of TLS, and ciphertext that waits to be sent. */
 enum { HINT_CALLS = 1, HINT_EXPECTS = 2 };
 
+/* By process; and how many calls are watched now: where none is, system calls needn't be looked at.
+ * One that never ends, as of a fiber that is dropped, is counted for ever, which costs some time. */
+struct hints {
+    u64 watched;
+    u8 of[PIDS];
+};
+
 BPF_TABLE("array", u32, struct kernel_layout, kernel_layout, 1);
 BPF_TABLE("array", u32, struct ends, blank_ends, 1);
 BPF_TABLE("lru_hash", struct connection_key, struct ends, ends, CONNECTIONS);
@@ -24,16 +31,25 @@ BPF_TABLE("lru_hash", struct connection_key, struct ends, ends, CONNECTIONS);
 BPF_TABLE("lru_hash", struct connection_key, u64, bios, CONNECTIONS);
 /* By what ciphertext begins with: whose it is, or 0 where that can't be told. */
 BPF_TABLE("lru_hash", u64, u64, expected, EXPECTED);
-BPF_TABLE("array", u32, struct marks, hints, 1);
+BPF_TABLE("array", u32, struct hints, hints, 1);
 
-static __always_inline u8 *hint_of(u32 tgid) {
+static __always_inline struct hints *all_hints() {
     u32 zero = 0;
-    struct marks *all = hints.lookup(&zero);
-    if (!all)
-        return 0;
+    return hints.lookup(&zero);
+}
+
+static __always_inline u8 *hint_of(struct hints *all, u32 tgid) {
     u64 index = tgid;
     index &= PIDS - 1;
     return all->of + index;
+}
+
+/* Whether what the thread does within the call is looked at. */
+static __always_inline void watch(struct call *call, u32 watched) {
+    struct hints *all = call->counted == watched ? 0 : all_hints();
+    call->watched = call->counted = watched;
+    if (all)
+        __sync_fetch_and_add(&all->watched, watched ? 1 : -1);
 }
 
 /* A former process may have had the same pid and pointer. */

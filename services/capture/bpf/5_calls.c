@@ -59,6 +59,7 @@ static __always_inline int enter(struct pt_regs *ctx, u32 direction, u64 length_
             return 0;
         struct parked_key key = {task, direction, call->stack};
         parked.update(&key, call);
+        call->counted = 0; /* the parked one is, if it was */
     }
     call->owner.ssl = ssl;
     call->owner.tgid = task >> 32;
@@ -69,10 +70,10 @@ static __always_inline int enter(struct pt_regs *ctx, u32 direction, u64 length_
     if (direction == DIRECTION_EGRESS)
         call->boot_ns = bpf_ktime_get_boot_ns();
     struct ends *found = ends_of(&call->owner, *mark);
-    call->watched = !found || !found->proven;
-    u8 *hint = hint_of(task >> 32);
-    if (hint && !*hint)
-        *hint = HINT_CALLS;
+    watch(call, !found || !found->proven);
+    struct hints *hinted = all_hints();
+    if (hinted && !*hint_of(hinted, task >> 32))
+        *hint_of(hinted, task >> 32) = HINT_CALLS;
     call->active = 1;
     return 0;
 }
@@ -313,6 +314,7 @@ static __always_inline int leave(struct pt_regs *ctx, u32 direction) {
     if (!call)
         return 0;
     call->active = 0;
+    watch(call, 0);
     call->left = transferred(ctx, call);
     FORGET(call);
     if (!call->left)

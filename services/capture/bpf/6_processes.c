@@ -28,9 +28,9 @@ static __always_inline void end_life(u32 tgid, u8 kept) {
         return;
     u8 old = *mark;
     *mark = ((old + MARK_GENERATION) & GENERATION_MASK) | (old & kept);
-    u8 *hint = hint_of(tgid);
-    if (hint)
-        *hint = 0;
+    struct hints *hinted = all_hints();
+    if (hinted)
+        *hint_of(hinted, tgid) = 0;
     if (old & MARK_CONNECTED)
         tell(CONTROL_EXITED, tgid);
 }
@@ -47,13 +47,21 @@ int on_exec(void *ctx) {
     return 0;
 }
 
+static __always_inline void end_call(struct call_key *key) {
+    struct call *call = calls.lookup(key);
+    if (!call)
+        return;
+    watch(call, 0);
+    calls.delete(key);
+}
+
 int on_exit(void *ctx) {
     u64 task = bpf_get_current_pid_tgid();
     u32 tgid = task >> 32;
     struct call_key key = {task, DIRECTION_EGRESS};
-    calls.delete(&key);
+    end_call(&key);
     key.direction = DIRECTION_INGRESS;
-    calls.delete(&key);
+    end_call(&key);
     key.direction = OF_GO | DIRECTION_EGRESS;
     calls.delete(&key);
     key.direction = OF_GO | DIRECTION_INGRESS;

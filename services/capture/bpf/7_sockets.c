@@ -133,6 +133,9 @@ static __always_inline int within(struct call *call, u32 kind, u64 regs) {
 /* Ciphertext that leaves, maybe one that was put out before. */
 static __always_inline int sent(u32 kind, u64 regs) {
     struct connection_key key = {0, bpf_get_current_pid_tgid() >> 32, 0};
+    struct hints *all = all_hints();
+    if (!all || !(*hint_of(all, key.tgid) & HINT_EXPECTS))
+        return 0;
     key.ssl = fingerprint(buffer_of(kind, REGISTER(regs, PT_REGS_PARM2)), key.tgid);
     u64 *owner = key.ssl ? expected.lookup(&key.ssl) : 0;
     u8 *mark = mark_of(key.tgid);
@@ -151,15 +154,15 @@ int on_syscall(struct bpf_raw_tracepoint_args *ctx) {
     if (!kind)
         return 0;
     u64 task = bpf_get_current_pid_tgid();
-    u8 *hint = hint_of(task >> 32);
-    if (!hint || !*hint)
+    struct hints *all = all_hints();
+    if (!all || !*hint_of(all, task >> 32))
         return 0;
-    struct call *call = innermost(task, REGISTER(ctx->args[0], PT_REGS_SP));
-    if (call)
-        return call->watched ? within(call, kind, ctx->args[0]) : 0;
-    if (kind & WRITES && *hint & HINT_EXPECTS)
-        return sent(kind, ctx->args[0]);
-    return 0;
+    if (*(volatile u64 *)&all->watched) {
+        struct call *call = innermost(task, REGISTER(ctx->args[0], PT_REGS_SP));
+        if (call)
+            return call->watched ? within(call, kind, ctx->args[0]) : 0;
+    }
+    return kind & WRITES ? sent(kind, ctx->args[0]) : 0;
 }
 
 /* Within a call the ciphertext is the call's object's, outside of one the BIO's owner's: handshakes
@@ -186,12 +189,13 @@ static __always_inline void expect(struct connection_key *key, u64 print, u8 mar
     if (other && *other != key->ssl)
         key->ssl = 0;
     expected.update(&print, &key->ssl);
-    u8 *hint = hint_of(key->tgid);
-    if (hint)
-        *hint |= HINT_EXPECTS;
+    struct hints *all = all_hints();
+    if (all)
+        *hint_of(all, key->tgid) |= HINT_EXPECTS;
 }
 
-/* BIO_write: ciphertext on its way out, if the BIO is where an object writes to. */
+/* BIO_write, or what it calls for BIOs in memory: ciphertext on its way out, if the BIO is where an
+ * object writes to. */
 int on_cipher_enter(struct pt_regs *ctx) {
     struct connection_key key = {PT_REGS_PARM1(ctx), bpf_get_current_pid_tgid() >> 32, 0};
     u8 *mark = mark_of(key.tgid);
