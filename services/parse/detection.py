@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from enum import Enum
+from typing import NamedTuple
 
 from services.parse import websocket_frames
 
@@ -79,12 +80,13 @@ def detect_joined(data: bytes) -> Detected:
     found = detect(data)
     if found not in (Detected.UNKNOWN, Detected.MORE):
         return found
-    if frames_plausible(data):
-        return Detected.HTTP2
-    frames = websocket_frames.chain(data)
-    if frames is None:
+    if (found_frames := frames(data)) is not None:
+        # Of one header alone that goes on behind the record, the next record tells.
+        return Detected.HTTP2 if found_frames.whole else Detected.MORE
+    chain = websocket_frames.chain(data)
+    if chain is None:
         return Detected.UNKNOWN
-    count, masked = frames
+    count, masked = chain
     if count < _PROVEN_FRAMES:
         return Detected.MORE  # the next record tells
     return Detected.WEBSOCKET_CLIENT if masked else Detected.WEBSOCKET_SERVER
@@ -117,21 +119,33 @@ def _begins_frames(data: bytes) -> bool:
 
 
 def frames_plausible(data: bytes | memoryview) -> bool:
-    """All frame headers that lie in `data`, which begins with one, are possible ones.
+    """All frame headers that lie in `data`, which begins with one, are possible ones."""
+    return frames(data) is not None
 
-    Random bytes pass once in some millions: lengths beyond the default of 16 KiB and flags that
-    are not defined don't count as possible.
-    """
-    position, size = 0, len(data)
+
+class Frames(NamedTuple):
+    """How many whole ones lie in a record, whether it ends with one, and the highest stream."""
+
+    whole: int
+    exact: bool
+    highest: int
+
+
+def frames(data: bytes | memoryview) -> Frames | None:
+    """None where a header is none that is possible: lengths beyond the default of 16 KiB and flags
+    that are not defined don't count as that."""
+    position, size, count, highest = 0, len(data), 0, 0
     if size < FRAME_HEADER:
-        return False
+        return None
     while position + FRAME_HEADER <= size:
         high, low, kind, flags, stream = _FRAME.unpack_from(data, position)
         length = high << 8 | low
         if not _plausible(length, kind, flags, stream):
-            return False
+            return None
         position += FRAME_HEADER + length
-    return True
+        count += 1
+        highest = max(highest, stream)
+    return Frames(count - (position > size), position == size, highest)
 
 
 def _plausible(length: int, kind: int, flags: int, stream: int) -> bool:

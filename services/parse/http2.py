@@ -37,6 +37,7 @@ __all__ = ["Http2", "begin", "close", "gap", "held", "receive", "weight"]
 
 _HEADER = struct.Struct(">HBBBL")
 _SIZE = _HEADER.size
+_AHEAD = 4096  # of stream numbers, that a loss may have hidden
 _MAX_CONTROL = 64 * 1024  # larger frames than this, but for DATA, are passed over
 _BLOCK_KINDS = frozenset({HEADERS, PUSH_PROMISE, CONTINUATION})
 _PREFACE_KIND, _PREFACE_LENGTH = detection.PREFACE[3], int.from_bytes(detection.PREFACE[:3])
@@ -52,7 +53,7 @@ def begin(client: Direction | None, *, partial: bool) -> Http2:
 def receive(http: Http2, direction: Direction, data: memoryview, out: Emission) -> None:
     half = http.halves[direction]
     if half.lost:
-        if not detection.frames_plausible(data):
+        if not _is_proof(http, data):
             out.skip(direction, "http/2", len(data))
             return
         half.lost = False
@@ -98,6 +99,19 @@ def weight(http: Http2) -> int:
     if not (http.streams.open or egress.buffer or ingress.buffer or egress.block or ingress.block):
         return tables  # between exchanges, as most connections are
     return held(http) + tables + sum(streams.weight(http.streams))
+
+
+def _is_proof(http: Http2, data: memoryview) -> bool:
+    """That a record begins with a frame header: all that lie in it are possible, at least one frame
+    is whole, and their streams are not far from those that are known; or several fill it exactly,
+    or it is one that goes on behind the record, of a stream that is open."""
+    found = detection.frames(data)
+    if found is None:
+        return False
+    if not found.whole:
+        return found.highest in http.streams.open
+    known = http.streams.highest
+    return not known or found.highest <= known + _AHEAD or (found.whole > 1 and found.exact)
 
 
 # --- frames ---------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from services.parse.accounts import ShardState
 from services.parse.connections import Connection, Table, Tombstone
 from services.parse.limits import Limits
 
-FORMAT = 4  # of what is written here, with every struct that it holds
+FORMAT = 5  # of what is written here, with every struct that it holds
 
 
 class Group(Struct, array_like=True):

@@ -47,6 +47,7 @@ class Streams(Struct, gc=False):
     ignored: list[int] = []  # reset: what still comes of them is no exchange
     base: int = 0
     begun: bool = False
+    highest: int = 0  # number that was seen
 
 
 def begin_anew(streams: Streams, client: Direction, out: Emission) -> None:
@@ -54,7 +55,7 @@ def begin_anew(streams: Streams, client: Direction, out: Emission) -> None:
     if streams.begun:
         close(streams, out)
         streams.base += _GENERATION
-        streams.open, streams.ignored = {}, []
+        streams.open, streams.ignored, streams.highest = {}, [], 0
     streams.client, streams.begun = client, True
 
 
@@ -69,6 +70,7 @@ def opened(streams: Streams, number: int, out: Emission) -> Stream | None:
     stream = streams.open.get(number)
     if stream is None and number not in streams.ignored:
         stream = streams.open[number] = Stream(Half(), Half())
+        streams.highest = max(streams.highest, number)
         if len(streams.open) > out.limits.streams:
             del streams.open[next(iter(streams.open))]
             out.count("streams_dropped")
