@@ -217,6 +217,7 @@ class CoverageEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     evidence: str = ""  # what of it was seen there
     since_ns: int = 0  # when it was seen there first
     ended: bool = False  # meanwhile; it is kept for a minute
+    pending: bool = False  # discovery hasn't said yet what code it is
 
 
 class Coverage(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -78,9 +78,7 @@ def _entries(known: Known) -> tuple[CoverageEntry, ...]:
     found = {process.pid: _entry(known, process) for process in known.targets.processes}
     for pid, fact in known.facts.items():
         if pid not in found:
-            found[pid] = _with_fact(_of_fact(known, fact), fact, TlsProcess(
-                pid=pid, start_boot_ns=fact.told.start_boot_ns, process=fact.told.process
-            ))  # fmt: skip
+            found[pid] = _with_fact(_of_fact(fact), fact, _unnamed(fact))
     for pid, (process, library) in known.users.items():
         if pid not in found:
             found[pid] = CoverageEntry(pid=pid, process=process, state="captured", library=library)
@@ -118,13 +116,20 @@ def _state(known: Known, process: TlsProcess) -> tuple[CoverageState, str]:
     return "not_captured", process.reason or "no target covers its TLS library yet"
 
 
-def _of_fact(known: Known, fact: Fact) -> CoverageEntry:
+def _unnamed(fact: Fact) -> TlsProcess:
+    told = fact.told
+    return TlsProcess(pid=told.pid, start_boot_ns=told.start_boot_ns, process=told.process)
+
+
+def _of_fact(fact: Fact) -> CoverageEntry:
     told = fact.told
     state: CoverageState = "captured" if told.used else "not_captured"
     reason = "" if told.used or not told.tcp else UNNAMED
     if fact.rule:
         state, reason = "excluded", fact.rule
-    return CoverageEntry(pid=told.pid, process=told.process, state=state, reason=reason)
+    return CoverageEntry(
+        pid=told.pid, process=told.process, state=state, reason=reason, pending=reason == UNNAMED
+    )
 
 
 def _with_fact(entry: CoverageEntry, fact: Fact, process: TlsProcess) -> CoverageEntry:

@@ -15,6 +15,7 @@ from services.cli.errors import PLAINWIRE_FAILED, Failure
 from services.cli.feed import Feed
 from services.cli.host import Host
 from services.cli.ledger import summary, total_bytes
+from services.cli.missed import Missed
 from services.cli.output import say
 from services.cli.pipeline import SERVICES
 from services.cli.tasks import beside
@@ -28,6 +29,9 @@ DRAIN_WITHIN = 10.0
 class Observer:
     bus: Bus
     node: str
+
+    def __post_init__(self) -> None:
+        self.missed = Missed(self.bus, self.node)
 
     @staticmethod
     async def connect(settings: SharedSettings) -> Observer:
@@ -47,6 +51,7 @@ class Observer:
                 goal = await asking.tick(self.bus.client, self.node)
                 await asking.folded(self.bus.client, goal)
                 await feed.read_to_the_end()
+                await self.missed.finish()
         except TimeoutError as error:
             why = str(error) or f"not all is read after {DRAIN_WITHIN:g} s"
             say(f"witnesses may be missing at the end: {why}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 import time
 from argparse import Namespace
@@ -24,7 +25,8 @@ from services.cli import asking, context, tap
 from services.cli.errors import Failure
 from services.cli.ledger import ledger_lines, shard_lines, total_bytes, total_exchanges
 from services.cli.output import say
-from services.cli.rendering import coverage_lines, escape, safe_json
+from services.cli.overview import overview
+from services.cli.rendering import escape, safe_json
 from services.cli.service import shared_settings
 from services.cli.sites import sites_lines
 from services.ledgers import bytes_hold, exchanges_hold
@@ -129,7 +131,8 @@ async def _coverage(client: Client, given: Namespace) -> int:
         silent = time.time() - coverage.time_ns / 1e9
         if silent > SILENT_AFTER:
             _print(f"{subjects.token(coverage.node)} silent for {silent / 60:.0f} minutes")
-        for line in (*coverage_lines(coverage), *(sites_lines(coverage) if given.sites else ())):
+        width = shutil.get_terminal_size().columns
+        for line in (*overview(coverage, width), *(sites_lines(coverage) if given.sites else ())):
             _print(line)
     return 0
 

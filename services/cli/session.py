@@ -37,6 +37,7 @@ class Session:
         capturing = beside(
             self._until_all_is_read(),
             self._feed.run(),
+            self._observer.missed.run(),
             self._host.pipeline.keep_alive(),
             self._host.fail_if_server_ends(),
         )

@@ -132,5 +132,9 @@ async def _until_told(options: Options, started: Host, observer: Observer, feed:
         _leave_context(started.server)
     say("ready")
     await beside(
-        told(), feed.run(before), started.pipeline.keep_alive(), started.fail_if_server_ends()
+        told(),
+        feed.run(before),
+        observer.missed.run(),
+        started.pipeline.keep_alive(),
+        started.fail_if_server_ends(),
     )

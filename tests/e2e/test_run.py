@@ -108,7 +108,8 @@ def test_a_command_without_tls_has_no_witness() -> None:
     ended = plainwire("run", "--json", "--", "sh", "-c", "exit 3")
     assert (ended.returncode, ended.stdout) == (3, "")
     assert ended.stderr == (
-        "plainwire: 0 witnesses, 0 bytes seen, 0 parsed, 0 lost, no use of OpenSSL's libssl\n"
+        "plainwire: 0 witnesses, 0 bytes seen, 0 parsed, 0 lost, "
+        "no use of a TLS library that can be captured\n"
     )
 
 

@@ -101,7 +101,8 @@ def test_other_terminals_find_it_by_its_context(server: Server, tmp_path: Path) 
 
         coverage = running.ask("coverage")
         assert coverage.returncode == 0
-        assert f"[{server.process.pid}] captured openssl" in coverage.stdout
+        (row,) = [r for r in coverage.stdout.splitlines() if f"[{server.process.pid}]" in r]
+        assert row.split()[1:3] == ["captured", "openssl"]
         ledger = running.ask("ledger")
         assert [line.rpartition(" ")[2] for line in ledger.stdout.splitlines()] == ["holds"] * 3
         sums = json.loads(running.ask("ledger", "--json").stdout)

@@ -127,7 +127,11 @@ def test_coverage_shows_the_last_word_of_each_node(nats_server: NatsServer) -> N
     )
     shown = plainwire("coverage", "--nats", nats_server.url).stdout.splitlines()
     assert shown[0].startswith("n silent for ")
-    assert shown[1] == "n nginx[7] captured openssl 3"
+    assert shown[1:] == [
+        "n: 1 captured",
+        "PROCESS                  STATE        TLS",
+        "nginx[7]                 captured     openssl 3",
+    ]
     shown = plainwire("coverage", "--json", "--nats", nats_server.url).stdout.splitlines()
     assert [json.loads(line)["epoch"] for line in shown] == [1]
 
@@ -141,7 +145,7 @@ def test_nonsense_on_a_coverage_subject_hides_no_node(nats_server: NatsServer) -
     )
     ended = plainwire("coverage", "--nats", nats_server.url)
     assert ended.returncode == 0
-    assert ended.stdout.splitlines()[1] == "n nginx[7] captured openssl 3"
+    assert ended.stdout.splitlines()[-1] == "nginx[7]                 captured     openssl 3"
     lines = ended.stderr.splitlines()
     assert lines == ["plainwire: a message on the bus is no coverage; it is left out"] * len(told)
 

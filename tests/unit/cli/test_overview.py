@@ -1,0 +1,87 @@
+"""`plainwire coverage` as a table, and what a run warns of."""
+
+from __future__ import annotations
+
+from services.cli.overview import MOST_SAID, Uncaptured, overview
+from services.messages import Coverage, CoverageEntry
+
+JAVA = CoverageEntry(
+    pid=4242, process="java", state="not_captured", library="jsse", seen_on_wire=True, since_ns=1,
+    reason="Java's own TLS (JSSE) in libjvm.so: no probe reads it",
+    mend="capture the other end of its connections",
+)  # fmt: skip
+
+
+def told(*entries: CoverageEntry, **more: object) -> Coverage:
+    return Coverage(node="n", time_ns=0, epoch=1, attached=(), processes=entries, **more)
+
+
+def test_the_table_fits_a_terminal_and_says_why_and_what_mends() -> None:
+    captured = CoverageEntry(
+        pid=7, process="curl", state="captured", library="openssl 3.0.17", file="/l", ended=True
+    )
+    lines = list(overview(told(JAVA, captured), 80))
+    assert lines == [
+        "n: 1 captured, 1 not captured",
+        "PROCESS                  STATE        TLS",
+        "curl[7]                  captured     openssl 3.0.17 /l (ended)",
+        "java[4242]               not captured jsse",
+        "    why: Java's own TLS (JSSE) in libjvm.so: no probe reads it",
+        "    mend: capture the other end of its connections",
+    ]
+
+
+def test_no_line_is_wider_than_the_terminal() -> None:
+    long = CoverageEntry(
+        pid=4194304, process="a\x1bname-that-is-long-beyond-all", state="partly",
+        library="openssl 3.0.17", file="/usr/lib/x86_64-linux-gnu/libssl.so.3" * 2,
+        reason="what it sends " * 20,
+    )  # fmt: skip
+    lines = list(overview(told(long, failed=(("/lib/x" * 20, "refused"),)), 80))
+    assert max(map(len, lines)) <= 80
+    assert "[4194304]" in lines[2]
+    assert all(line.isprintable() for line in lines)
+
+
+def test_a_node_without_tls_says_what_is_probed() -> None:
+    assert list(overview(told(), 80)) == ["n: no process uses TLS", "probes on no file"]
+
+
+def test_what_speaks_tls_past_the_probes_is_said_once() -> None:
+    found = Uncaptured()
+    assert found.news(told(JAVA)) == [
+        "java[4242] speaks TLS that isn't captured: Java's own TLS (JSSE) in libjvm.so: no probe "
+        "reads it (capture the other end of its connections)"
+    ]
+    assert found.news(told(JAVA)) == []
+
+
+def test_who_is_excluded_captured_or_not_on_the_wire_is_no_news() -> None:
+    entries = (
+        CoverageEntry(pid=1, process="a", state="excluded", seen_on_wire=True),
+        CoverageEntry(pid=2, process="b", state="captured", seen_on_wire=True),
+        CoverageEntry(pid=3, process="c", state="not_captured", reason="no symbols"),
+    )
+    assert Uncaptured().news(told(*entries)) == []
+
+
+def test_what_is_not_named_yet_is_awaited_until_the_end() -> None:
+    found = Uncaptured()
+    unnamed = CoverageEntry(
+        pid=1, process="a", state="not_captured", reason="nobody knows", seen_on_wire=True,
+        pending=True,
+    )  # fmt: skip
+    assert found.news(told(unnamed)) == []
+    assert found.pending
+    assert found.unnamed(told(unnamed)) == ["a[1] speaks TLS that isn't captured: nobody knows"]
+
+
+def test_many_are_said_to_be_many() -> None:
+    many = (
+        CoverageEntry(pid=pid, process="a", state="partly", reason="x", seen_on_wire=True)
+        for pid in range(MOST_SAID + 5)
+    )
+    lines = Uncaptured().news(told(*many))
+    assert len(lines) == MOST_SAID + 1
+    assert lines[0] == "a[0] speaks TLS that is captured in part only: x"
+    assert lines[-1].startswith("more processes")
