@@ -75,9 +75,11 @@ def is_alive(pid: int, start_boot_ns: int) -> bool:
 
 
 def is_unreadable(pid: int) -> bool:
-    """Whether it is there, and what it has mapped is not ours to read."""
+    """Whether it is there, and what it runs or has mapped is not ours to read. CAP_PERFMON may be
+    enough for the one and not for the other."""
     try:
         os.close(os.open(f"{PROC}/{pid}/maps", os.O_RDONLY | os.O_CLOEXEC))
+        os.readlink(executable(pid))
     except PermissionError:
         return True
     except OSError:

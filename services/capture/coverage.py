@@ -77,7 +77,9 @@ def _entries(known: Known) -> tuple[CoverageEntry, ...]:
     """Of processes that discovery names, then of those that only the wire or the probes know."""
     found = {process.pid: _entry(known, process) for process in known.targets.processes}
     for pid, fact in known.facts.items():
-        if pid not in found:
+        if fact.ended_ns and fact.entry:
+            found[pid] = msgspec.structs.replace(fact.entry, ended=True)
+        elif pid not in found:
             found[pid] = _with_fact(_of_fact(fact), fact, _unnamed(fact))
     for pid, (process, library) in known.users.items():
         if pid not in found:
@@ -147,10 +149,12 @@ def _with_fact(entry: CoverageEntry, fact: Fact, process: TlsProcess) -> Coverag
         missed = process.beside or UNKNOWN
         reason = f"what it sends isn't by {entry.library or 'its TLS library'}: {missed}"
         entry = msgspec.structs.replace(entry, state="partly", reason=reason, mend=process.mend)
-    return _with_quic(entry) if fact.told.quic else entry
+    return _with_quic(entry, fact) if fact.told.quic else entry
 
 
-def _with_quic(entry: CoverageEntry) -> CoverageEntry:
+def _with_quic(entry: CoverageEntry, fact: Fact) -> CoverageEntry:
+    if entry.state == "not_captured" and not fact.told.tcp:
+        return msgspec.structs.replace(entry, reason=QUIC, mend=MEND_QUIC, pending=False)
     reasons = "; ".join(filter(None, (entry.reason, QUIC)))
     mends = "; ".join(filter(None, (entry.mend, MEND_QUIC)))
     state = "partly" if entry.state == "captured" else entry.state

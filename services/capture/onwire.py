@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from services.capture.channel import OnWire
-from services.messages import Sighting, TlsProcess
+from services.messages import CoverageEntry, Sighting, TlsProcess
 
 MAX_FACTS = 4096
 KEPT_NS = 60_000_000_000
@@ -22,6 +22,7 @@ class Fact:
     since_ns: int
     rule: str  # by which it is excluded, as long as it lived
     ended_ns: int = 0
+    entry: CoverageEntry | None = None  # as it was told while it lived
 
 
 class Facts:
@@ -34,7 +35,8 @@ class Facts:
             known = self.by_pid.pop(told.pid, None)
             same = known is not None and known.told.start_boot_ns == told.start_boot_ns
             since = known.since_ns if known and same else now_ns
-            self.by_pid[told.pid] = Fact(told, since, rule(told.pid))
+            entry = known.entry if known and same else None
+            self.by_pid[told.pid] = Fact(told, since, rule(told.pid), entry=entry)
         while len(self.by_pid) > MAX_FACTS:
             del self.by_pid[next(iter(self.by_pid))]
             self.evicted += 1
@@ -47,6 +49,12 @@ class Facts:
                     del self.by_pid[pid]
             elif not is_alive(pid, fact.told.start_boot_ns):
                 fact.ended_ns = now_ns
+
+    def remember(self, entries: Iterable[CoverageEntry]) -> None:
+        for entry in entries:
+            fact = self.by_pid.get(entry.pid)
+            if fact is not None and not fact.ended_ns and not entry.pending:
+                fact.entry = entry
 
     def unnamed(self, named: Iterable[TlsProcess]) -> tuple[Sighting, ...]:
         """Sightings of those that discovery has not named yet."""

@@ -12,20 +12,21 @@ import time
 from collections.abc import Callable
 
 from services import procfs
-from services.capture.channel import Overheard
+from services.capture.channel import Begin, Overheard
+from services.capture.layout import Verdict
 from services.capture.loaded import Kernel
 from services.capture.wire import QUIET, Owner, Wire, heard
 
 REST_SHARE = 30  # times what the last events have cost: at most some 3 % of a core
+MOST_REST = 0.25  # seconds: what is to be named must be found soon
 _NAME_OF_PROTOCOL = "system.sockprotoname"
 _NO_SOCKET = (errno.ENODATA, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 class Overhearing:
-    def __init__(
-        self, kernel: Kernel, own: frozenset[int], tell: Callable[[Overheard], None]
-    ) -> None:
-        self._kernel, self._own, self._tell = kernel, own, tell
+    def __init__(self, kernel: Kernel, begin: Begin, tell: Callable[[Overheard], None]) -> None:
+        self._kernel, self._default, self._tell = kernel, begin.rings.default, tell
+        self._own = frozenset((begin.parent, os.getpid()))
         self._wire = Wire()
 
     async def run(self) -> None:
@@ -41,7 +42,12 @@ class Overhearing:
             woken.clear()
             begun = time.thread_time()
             self._listen()
-            await asyncio.sleep(REST_SHARE * (time.thread_time() - begun))
+            rest = REST_SHARE * (time.thread_time() - begun)
+            await asyncio.sleep(min(rest, MOST_REST))
+
+    def _is_excluded(self, pid: int) -> bool:
+        verdict = self._kernel.memory.verdict(pid) if pid < self._kernel.memory.pids else 0
+        return (verdict or self._default) is not Verdict.INCLUDE
 
     def _listen(self) -> None:
         found, unconfirmed = [], self._wire.unconfirmed
@@ -54,7 +60,7 @@ class Overhearing:
             news = self._wire.receive(call, protocol, owner, time.monotonic())
             if news is not None:
                 found.append(news)
-            if self._wire.is_settled(call.pid):
+            if self._wire.is_settled(call.pid, excluded=self._is_excluded(call.pid)):
                 self._kernel.quieten(call.pid, call.window + QUIET)
         if found or unconfirmed != self._wire.unconfirmed:
             self._tell(Overheard(tuple(found), self._wire.evicted, self._wire.unconfirmed))

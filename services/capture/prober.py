@@ -6,7 +6,6 @@ The loops. A look is told to the parent, which copies the records and frees the 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 
@@ -47,8 +46,7 @@ class Prober:
         self._looker, self._canary = Looker(kernel, begin.node), Canary()
         self._probes = Probes(kernel)
         self._sighter = Sighter(kernel, begin.rings.default, tell)
-        own = frozenset((begin.parent, os.getpid()))
-        self._overhearing = Overhearing(kernel, own, tell)
+        self._overhearing = Overhearing(kernel, begin, tell)
         self._attached: dict[str, Target] = {}
         self._numbers: dict[str, int] = {}  # of what is attached; each is given once
         self._given = 0

@@ -213,7 +213,7 @@ class Service:
         targets = self.targets or Targets(node=self.settings.node, time_ns=0, targets=())
         facts, users = self.sockets.facts(targets.processes), self.sockets.not_own()
         known = coverage.Known(targets, self.attached, self.failed, self._rule, facts, users)
-        told = coverage.describe(known, time.time_ns(), self.epoch)
+        told = self.sockets.remember(coverage.describe(known, time.time_ns(), self.epoch))
         return msgspec.structs.replace(
             coverage.with_shed(told, self._shed),
             degraded=self.degraded,

@@ -9,7 +9,7 @@ from services import procfs
 from services.capture.channel import Overheard
 from services.capture.onwire import Fact, Facts, sighting
 from services.capture.sights import Sights
-from services.messages import TlsProcess
+from services.messages import Coverage, TlsProcess
 
 
 class Sockets:
@@ -35,6 +35,11 @@ class Sockets:
         self._facts.check(procfs.is_alive, time.time_ns())
         self._sights.tell(self._facts.unnamed(named))
         return self._facts.by_pid
+
+    def remember(self, coverage: Coverage) -> Coverage:
+        """What was told of who lives is still said when it has ended."""
+        self._facts.remember(coverage.processes)
+        return coverage
 
     def not_own(self) -> dict[int, tuple[str, str]]:
         return {pid: user for pid, user in self.users.items() if not _is_own(pid)}

@@ -84,10 +84,12 @@ class Wire:
         known.told = found
         return found
 
-    def is_settled(self, pid: int) -> bool:
-        """Nothing is to be learnt of it soon."""
+    def is_settled(self, pid: int, *, excluded: bool) -> bool:
+        """Nothing is to be learnt of it soon; of one that is excluded, which library it uses."""
         known = self._processes.get(pid)
-        return known is not None and known.told is not None and (known.used or known.told.unused)
+        if known is None or known.told is None:
+            return False
+        return excluded or known.used or known.told.unused
 
     def _is_net(self, call: Heard, protocol: str) -> bool:
         wanted = _UDP if call.flags & layout.WIRE_QUIC else _TCP

@@ -57,7 +57,7 @@ _MARKS = (
     (b"rustls", re.compile(rb"rustls-(\d+\.\d+\.\d+)[^/\0]{0,32}/src/"), _RUSTLS),
     (b"third_party/boringssl", None, _BORINGSSL),
     (b"(compatible; BoringSSL)", None, _BORINGSSL),
-    (b"ssl/ssl_lib.c", re.compile(rb"OpenSSL (\d\.\d\.\d{1,2}[a-z]{0,2}) "), _OPENSSL),
+    (b"ssl/ssl_lib.c\0", re.compile(rb"OpenSSL (\d\.\d\.\d{1,2}[a-z]{0,2}) "), _OPENSSL),
     (b"crypto/tls.(*Conn)", re.compile(rb"\bgo(1\.\d{1,3}(?:\.\d{1,3})?)\b"), _GO),
     (b"bed TLS ", re.compile(rb"[Mm]bed TLS (\d+\.\d+\.\d+)"), _MBEDTLS),
     (b"wolfSSL_", None, _WOLFSSL),

@@ -69,12 +69,13 @@ class Pipeline:
 
     # --- life ---------------------------------------------------------------------------------
 
-    def start(self, service: str, name: str = "") -> None:
-        """`name` is another replica's."""
+    def start(self, service: str, name: str = "", through: tuple[str, ...] = ()) -> None:
+        """`through` is a command that takes another as its last arguments, `name` another
+        replica's."""
         self.started.add(name or service)
         with self.log(service).open("ab") as log:
             self.processes[name or service] = subprocess.Popen(
-                [*_WITH_TRACEFS, sys.executable, "-m", "services.cli.main", service],
+                [*_WITH_TRACEFS, *through, sys.executable, "-m", "services.cli.main", service],
                 cwd=ROOT,
                 env=self._environ,
                 stdin=subprocess.DEVNULL,

@@ -6,7 +6,8 @@
 
 #define WATCHED 32768 /* slots; two descriptors that share one are only looked at more often */
 #define RECEIVING 4096
-#define LOOKS 4   /* at one descriptor and direction in a window */
+#define LOOKS 32  /* at one descriptor and direction in a window: a number is soon another file's */
+#define FOUND 8   /* so many of them is a record */
 #define REPORTS 4 /* of one process in a window */
 #define WINDOW 8  /* its length: 2^8 ticks of the kernel's clock, 1 s where HZ is 250 */
 
@@ -87,10 +88,7 @@ static __always_inline struct watched *slot_of(u32 fd) {
 /* The descriptor's slot, if it is to be looked at once more in this direction and window. */
 static __always_inline struct watched *to_watch(u32 fd, u32 direction) {
     struct watched *slot = slot_of(fd);
-    if (!slot || slot->looks[direction & 1] >= LOOKS)
-        return 0;
-    slot->looks[direction & 1]++;
-    return slot;
+    return slot && slot->looks[direction & 1] < LOOKS ? slot : 0;
 }
 
 struct head {
@@ -204,6 +202,8 @@ union scratch {
 /* What a probed call sends is captured: such a descriptor is not looked at again in this window. */
 static __always_inline void look(struct watched *slot, u32 fd, union scratch *at, u32 flags) {
     u64 size = at->size, from = at->base;
+    u8 *looks = &slot->looks[flags & WIRE_RECEIVED ? DIRECTION_INGRESS : DIRECTION_EGRESS];
+    (*looks)++;
     if (size < 5 || bpf_probe_read_user(&at->head, size < 11 ? 5 : 11, (void *)from))
         return;
     u32 found = record_flags(&at->head, size, flags);
@@ -211,6 +211,7 @@ static __always_inline void look(struct watched *slot, u32 fd, union scratch *at
         found = quic_flags(&at->head, size);
     if (!found)
         return;
+    *looks += FOUND;
     if (in_a_probed_call(bpf_get_current_pid_tgid()))
         slot->looks[0] = slot->looks[1] = LOOKS;
     else

@@ -1,7 +1,7 @@
-"""A server and a client of grpcio's, over TLS within one process: 23 calls, then one for each line on
-stdin. Says `done` after the 23 and after each other answer.
+"""A server and a client of grpcio's, over TLS within one process: 23 calls, then one for each line
+on stdin. Says `done` after the 23 and after each other answer.
 
-    grpcio_pair.py CERTIFICATE KEY [libssl]      with `libssl`, ssl is imported too, and not used
+    grpcio_pair.py CERTIFICATE KEY
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ from concurrent import futures
 from pathlib import Path
 
 import grpc
-
-if "libssl" in sys.argv:
-    import ssl  # noqa: F401  mapped from here on
 
 
 class Echo(grpc.GenericRpcHandler):

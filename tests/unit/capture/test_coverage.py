@@ -123,3 +123,10 @@ def test_a_process_that_discovery_can_t_read_is_captured_by_its_connections() ->
     found = entry(_replaced(known(), users=users))
     assert (found.state, found.process, found.library) == ("captured", "app", "openssl 3")
     assert entry(_replaced(known(process(target="", reason="x")), users=users)).state == "captured"
+
+
+def test_of_one_that_ended_is_said_what_was_said_while_it_lived() -> None:
+    facts = fact(unused=True, ended_ns=9)
+    facts[7].entry = CoverageEntry(pid=7, process="app", state="partly", reason="two kinds")
+    found = seen(known(process(target="", reason="what is left")), facts)
+    assert (found.state, found.reason, found.ended) == ("partly", "two kinds", True)

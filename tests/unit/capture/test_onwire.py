@@ -7,7 +7,7 @@ import msgspec
 from services.capture import onwire
 from services.capture.channel import OnWire
 from services.capture.onwire import KEPT_NS, Facts
-from services.messages import TlsProcess
+from services.messages import CoverageEntry, TlsProcess
 
 APP = OnWire(pid=7, start_boot_ns=5, process="app", executable="/bin/app", tcp=True)
 
@@ -50,3 +50,13 @@ def test_facts_are_bounded_and_those_forgotten_counted() -> None:
     many = (msgspec.structs.replace(APP, pid=pid) for pid in range(onwire.MAX_FACTS + 2))
     facts = heard(*many)
     assert (len(facts.by_pid), facts.evicted) == (onwire.MAX_FACTS, 2)
+
+
+def test_what_was_told_of_the_living_is_remembered_and_nothing_pending() -> None:
+    facts, entry = heard(APP), CoverageEntry(pid=7, process="app", state="partly")
+    facts.remember([msgspec.structs.replace(entry, pending=True)])
+    assert facts.by_pid[7].entry is None
+    facts.remember([entry])
+    facts.check(lambda pid, start: False, 300)
+    facts.remember([msgspec.structs.replace(entry, state="not_captured")])
+    assert facts.by_pid[7].entry == entry

@@ -67,18 +67,25 @@ def test_a_library_is_unused_only_after_data_has_gone_for_a_while() -> None:
     found = Wire()
     hear(found, call(), call())
     assert hear(found, call(), now=1.5) == []
-    assert not found.is_settled(7)
+    assert not found.is_settled(7, excluded=False)
     (told,) = hear(found, call(), now=2.1)
     assert told.unused
-    assert found.is_settled(7)
+    assert found.is_settled(7, excluded=False)
 
 
 def test_whoever_uses_a_probed_library_once_is_never_said_not_to() -> None:
     found = Wire()
     hear(found, call(layout.WIRE_USED), call())
-    assert found.is_settled(7)
+    assert found.is_settled(7, excluded=False)
     assert hear(found, call(), now=9.0) == []
     assert not any(told.unused for told in hear(found, call(), now=10.0))
+
+
+def test_of_whoever_is_excluded_one_sight_is_enough() -> None:
+    found = Wire()
+    assert not found.is_settled(7, excluded=True)
+    hear(found, call(), call())
+    assert found.is_settled(7, excluded=True)
 
 
 def test_a_handshake_alone_proves_no_library_unused() -> None:
