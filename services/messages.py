@@ -218,6 +218,7 @@ class CoverageEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     since_ns: int = 0  # when it was seen there first
     ended: bool = False  # meanwhile; it is kept for a minute
     pending: bool = False  # discovery hasn't said yet what code it is
+    container_id: str = ""
 
 
 class Coverage(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -99,6 +99,7 @@ def _entry(known: Known, process: TlsProcess) -> CoverageEntry:
         reason=reason,
         mend=process.mend if state == "not_captured" else "",
         seen_on_wire=process.seen_on_wire,
+        container_id=process.container_id,
     )
     fact = known.facts.get(process.pid)
     return _with_fact(entry, fact, process) if fact and is_same(process, fact) else entry

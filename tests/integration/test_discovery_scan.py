@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from services.discovery import inventory
 from services.discovery.files import Files
 from services.discovery.inventory import Seen
 from services.discovery.processes import Scan
@@ -31,8 +33,8 @@ def library(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def process_with(library: Path) -> Iterator[int]:
-    command = [sys.executable, "-c", LOADS, str(library)]
+def process_with(library: Path, *before: str) -> Iterator[int]:
+    command = [*before, sys.executable, "-c", LOADS, str(library)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"loaded\n"
@@ -83,3 +85,25 @@ def test_a_second_look_opens_no_file(library: Path) -> None:
         before = files.resolved
         scan.look([pid])
     assert files.resolved == before
+
+
+def test_one_file_by_many_paths_is_one_target(library: Path, tmp_path: Path) -> None:
+    """A hard link, a link, and a bind mount in a mount namespace of its own."""
+    hard, linked, bound = (tmp_path / name / library.name for name in ("hard", "linked", "bound"))
+    for path in (hard, linked, bound):
+        path.parent.mkdir()
+    os.link(library, hard)
+    linked.symlink_to(library)
+    bound.touch()
+    binding = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+    mounted = ("unshare", "-m", "sh", "-c", binding, "sh", str(library), str(bound))
+    with ExitStack() as running:
+        pids = {running.enter_context(process_with(p)) for p in (library, hard, linked)}
+        if os.geteuid() == 0:
+            pids.add(running.enter_context(process_with(bound, *mounted)))
+        found = [process for process in Scan(Files()).look() if process.pid in pids]
+    state = inventory.targets("here", 0, (), found)
+    names = {target.name for target in state.targets if "libssl" in target.name}
+    assert len(names) == 1
+    assert len({process.target for process in state.processes}) == 1
+    assert {process.pid for process in state.processes} == pids

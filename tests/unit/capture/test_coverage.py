@@ -54,6 +54,10 @@ def test_a_process_whose_target_is_attached_is_captured() -> None:
     assert (found.state, found.file, found.reason) == ("captured", "/lib/libssl", "")
 
 
+def test_a_process_in_a_container_is_told_with_it() -> None:
+    assert entry(known(process(container_id="c1"))).container_id == "c1"
+
+
 def test_a_process_that_the_filter_leaves_out_is_excluded_by_a_rule() -> None:
     found = entry(_replaced(known(process()), rule=lambda pid: f"rule for {pid}"))
     assert (found.state, found.reason) == ("excluded", "rule for 7")
