@@ -247,6 +247,7 @@ class Folding:
             await self.snapshots.save(position, written)
         except Unavailable:
             self.counters["snapshots_tried_again"] += 1
+            self._whole = True
             return False
         except Lost:
             self.counters["snapshots_lost"] += 1

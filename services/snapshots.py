@@ -72,6 +72,7 @@ class Snapshots:
 
     def __post_init__(self) -> None:
         self._head: Head | None = None
+        self._tried: Head | None = None  # written, or not: there was no answer
         self._revision = 0
         self._unsaved: dict[int, bytes] = {}
         self._attempt = 0
@@ -91,6 +92,7 @@ class Snapshots:
                 self._revision = await self._put(self._head)
             except Conflict:
                 continue
+            self._tried = None
             return self._head
         raise Fenced
 
@@ -99,14 +101,14 @@ class Snapshots:
         return msgspec.structs.replace(head, term=head.term + 1, former=former)
 
     async def keep(self) -> bool:
-        """Nobody has taken the shard over since this owner's last word: it goes on, under a term of
-        its own again, so that parts that were on their way when its lease ran out meet none of
-        those to come. Raises Lost where the head is gone, and Unavailable."""
+        """Nobody has taken the shard over since this owner's last word: it goes on under the next
+        term, so that what of it is still on its way meets nothing that is to come. Raises Lost
+        where the head is gone, and Unavailable."""
         found = await self.bucket.get(self._key("head"))
         head = _decode(found)
         if found is None or head is None:
             raise Lost
-        if head != self._head:
+        if head not in (self._head, self._tried):
             return False
         self._revision = found.revision
         following = self._following(head)
@@ -114,14 +116,14 @@ class Snapshots:
             self._revision = await self._put(following)
         except Conflict:
             return False
-        self._head = following
+        self._head, self._tried = following, None
         return True
 
     def begin_anew(self) -> None:
         """After Lost: the next snapshot is a first one."""
         term = self._head.term if self._head else 0
         self._head = Head(self.format, self.code, term + 1, 0, StreamPosition("", 0))
-        self._revision = 0
+        self._tried, self._revision = None, 0
 
     async def load(self, head: Head) -> Written | None:
         """None where a part is not there."""
@@ -139,6 +141,8 @@ class Snapshots:
     async def save(self, position: StreamPosition, written: Written) -> None:
         """Raises Unavailable (what was to be saved is kept for the next attempt), Lost,
         Fenced, Expired."""
+        if self._tried is not None and not await self.keep():
+            raise Fenced
         self._unsaved.update(written.groups)
         inline = written.rest if len(written.rest) <= INLINE else b""
         self._unsaved[REST] = b"" if inline else written.rest
@@ -186,7 +190,9 @@ class Snapshots:
         return {group: tuple(revisions) for group, revisions in sent.items()}
 
     async def _replace(self, head: Head) -> None:
-        """Writes the head; a lost answer is looked up until it is known."""
+        """Writes the head; a lost answer is looked up until it is known. Where it stays unknown the
+        next one has another term: no part that this one may name is overwritten."""
+        self._tried = head
         for _ in range(ATTEMPTS):
             try:
                 self._revision = await self._put(head)
@@ -195,7 +201,7 @@ class Snapshots:
             except Conflict:
                 await self._look_up(head)
             else:
-                self._head = head
+                self._head, self._tried = head, None
                 return
             if self._head is head:
                 return
@@ -211,7 +217,7 @@ class Snapshots:
             raise Lost
         if found is None or there != head:
             raise Fenced
-        self._head, self._revision = head, found.revision
+        self._head, self._tried, self._revision = head, None, found.revision
 
     async def _put(self, head: Head) -> int:
         return await self.bucket.put(

@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
+from services.buckets import Entry, Unavailable
 from services.cursor import StreamPosition
 from services.groups import GROUPS, Written
 from services.snapshots import Expired, Fenced, Lost, Snapshots
-from tests.support.fake_bus import FakeBus, FakeServer
+from tests.support.fake_bus import FakeBucket, FakeBus, FakeServer
 
 WHOLE = Written(b"rest", dict.fromkeys(range(GROUPS), b"x"))
 
@@ -80,3 +81,58 @@ async def test_where_the_bus_has_lost_its_buckets_the_next_snapshot_is_a_first_o
     await owner.save(2)
     head = await Owner(server).snapshots.fence()
     assert head.position.sequence == 2
+
+
+class Mute(FakeBucket):
+    """Stores, and gives no answer, while `mute`."""
+
+    mute = False
+
+    async def put(self, key: str, value: bytes, last: int | None = None) -> int:
+        revision = await super().put(key, value, last)
+        if self.mute:
+            raise Unavailable("no answer")
+        return revision
+
+    async def get(self, key: str) -> Entry | None:
+        if self.mute:
+            raise Unavailable("no answer")
+        return await super().get(key)
+
+
+async def test_a_head_that_was_stored_without_an_answer_keeps_its_parts() -> None:
+    """Else the next snapshot would overwrite what it names, and find it in its own way."""
+    server = FakeServer()
+    owner = Owner(server)
+    bucket = owner.snapshots.bucket = Mute(owner.bus, "plainwire_state")
+    await owner.snapshots.fence()
+    await owner.save(1)
+    bucket.mute = True
+    with pytest.raises(Unavailable):
+        await owner.save(2)
+    bucket.mute = False
+    await owner.save(3)
+    successor = Owner(server).snapshots
+    latest = await successor.fence()
+    assert latest.position.sequence == 3
+    assert await successor.load(latest) is not None
+
+
+async def test_a_successor_can_read_what_was_stored_without_an_answer() -> None:
+    """At any moment of the next attempt, whose parts are written before its head."""
+    server = FakeServer()
+    owner = Owner(server)
+    bucket = owner.snapshots.bucket = Mute(owner.bus, "plainwire_state")
+    await owner.snapshots.fence()
+    await owner.save(1)
+    bucket.mute = True
+    with pytest.raises(Unavailable):
+        await owner.save(2)
+    bucket.mute = False
+    asyncio.get_running_loop().call_later(0.05, setattr, owner, "valid", False)
+    with pytest.raises(Expired):
+        await owner.save(3)
+    successor = Owner(server).snapshots
+    head = await successor.fence()
+    assert head.position.sequence == 2
+    assert await successor.load(head) is not None
