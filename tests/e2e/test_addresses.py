@@ -1,12 +1,13 @@
 """Both ends of each connection, as the programs themselves say: right, or absent; never another's.
 
 One pipeline for all. What connected before it attached, and what is on sockets without addresses,
-too. Other libraries than OpenSSL are not here.
+too. Go is not here.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,6 +55,20 @@ http {{
 """
 
 
+_NODE = f"""
+const https = require("https");
+const agent = new https.Agent({{keepAlive: true, rejectUnauthorized: false}});
+function ask(n) {{
+  const headers = {{"x-request-id": `node-${{n}}`}};
+  https.get(process.argv[1], {{agent, headers}}, (response) => {{
+    response.resume();
+    response.on("end", () => n + 1 < {REQUESTS} ? ask(n + 1) : agent.destroy());
+  }});
+}}
+ask(0);
+"""
+
+
 class Servers(NamedTuple):
     folder: Path
     tls: list[int]
@@ -87,7 +102,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             "early": _early(stack, servers, "early", "early-sync", servers.tls[:2]),
             "many": _early(stack, servers, "many", "early-many", [*servers.tls, servers.plain]),
         }
-        line = stack.enter_context(pipeline.running(tmp_path_factory.mktemp("line")))
+        node = os.path.realpath(shutil.which("node") or "/nonexistent")
+        running = pipeline.running(tmp_path_factory.mktemp("line"), PLAINWIRE_DISCOVERY_FILES=node)
+        line = stack.enter_context(running)
         yield Place(line, servers, early)
 
 
@@ -223,6 +240,26 @@ def test_sockets_without_addresses_have_none(place: Place) -> None:
         found = _ends(place, "local", role)
         assert len(found) == REQUESTS
         assert set(found.values()) == {(None, None)}
+
+
+@pytest.mark.parametrize("program", ["node", "wget"])
+def test_other_libraries_with_buffers_or_descriptors_of_their_own(
+    program: str, place: Place
+) -> None:
+    """Node's BIOs keep their own memory, in a static OpenSSL; wget has GnuTLS."""
+    if shutil.which(program) is None:
+        pytest.skip(f"needs {program}")
+    url = f"https://127.0.0.1:{place.servers.tls[0]}/"
+    commands = {
+        "node": ["node", "-e", _NODE, url],
+        "wget": ["wget", "-qO-", "--no-check-certificate", "--header=x-request-id: wget-0", url],
+    }
+    subprocess.run(commands[program], check=True, capture_output=True, timeout=SECONDS)
+    log = _read(place.servers.log)
+    truth = {name: ends for name, ends in log.items() if name.startswith(f"{program}-")}
+    assert len(truth) == (REQUESTS if program == "node" else 1)
+    assert _ends(place, f"{program}-", "server") == truth
+    assert _ends(place, f"{program}-", "client") == _swapped(truth)
 
 
 def test_curl_and_nginx_as_server_and_as_proxy(place: Place, tmp_path: Path) -> None:

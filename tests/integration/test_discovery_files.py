@@ -131,3 +131,13 @@ def test_a_program_that_only_uses_a_library_has_no_tls_code_of_its_own(files: Fi
     assert finding is not None
     assert not finding.is_tls()
     assert finding.sites == ()
+
+
+def test_the_host_s_libcrypto_is_probed_where_it_writes_into_memory(files: Files) -> None:
+    paths = [p for p in SystemLibraries().libcrypto_paths() if p.endswith("libcrypto.so.3")]
+    if not paths:
+        pytest.skip("needs libcrypto.so.3")
+    finding = files.find(paths[0])
+    assert finding is not None
+    assert [site.function for site in finding.sites] == ["BIO_s_mem -> write", "BIO_s_bio -> write"]
+    assert not finding.is_tls()
