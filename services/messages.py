@@ -176,6 +176,8 @@ class Targets(Struct, frozen=True, kw_only=True):
     processes: tuple[TlsProcess, ...] = ()
     allowances: tuple[Allowance, ...] = ()
     containers: tuple[Container, ...] = ()
+    untold_targets: int = 0  # that found no room in one message: they are not probed
+    untold_processes: int = 0  # likewise: coverage doesn't have them
 
 
 # --- capture -> discovery: plainwire.sightings.<node> (JSON, not stored) --------------------------
@@ -232,6 +234,8 @@ class Coverage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     admitted: float = 1.0  # the share of new connections that is captured
     shed_connections: int = 0  # since this epoch began: not captured, to stay within the budget
     shed_bytes: int = 0
+    untold_targets: int = 0  # files that discovery's one message had no room for: not probed
+    untold_processes: int = 0
 
 
 # --- capture -> parse: plainwire.raw.<shard>.<node>; records.py frames head and records -----------

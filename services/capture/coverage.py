@@ -57,6 +57,8 @@ def describe(known: Known, time_ns: int, epoch: int) -> Coverage:
         attached=tuple(known.attached.values()),
         processes=_entries(known),
         failed=tuple((names.get(key, key), reason) for key, reason in known.failed.items()),
+        untold_targets=known.targets.untold_targets,
+        untold_processes=known.targets.untold_processes,
     )
 
 

@@ -37,6 +37,11 @@ def overview(coverage: Coverage, width: int) -> Iterator[str]:
         yield from _rows(entry, width)
     for file, reason in coverage.failed:
         yield from _wrapped(f"not probed: {file}: {reason}", "", width)
+    if coverage.untold_targets or coverage.untold_processes:
+        yield from _wrapped(
+            f"too many for one message: {coverage.untold_targets} files are not probed, "
+            f"{coverage.untold_processes} processes not listed", "", width
+        )  # fmt: skip
     if coverage.degraded:
         yield from _wrapped(f"degraded: {coverage.degraded}", "", width)
     if not entries:

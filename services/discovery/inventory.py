@@ -6,6 +6,7 @@ Pure. Knows how findings become Targets; not how files are found, opened or disa
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -14,6 +15,8 @@ from services.discovery import stacks
 from services.discovery.stacks import Stack
 from services.messages import Container, FileIdentity, Site, Target, Targets, TlsFamily, TlsProcess
 
+T = TypeVar("T")
+_ROOM_TO_COUNT = 40  # bytes that larger counts may take
 UNREADABLE = "discovery is not permitted to read what it has mapped"
 MEND_UNREADABLE = "run discovery as root with CAP_SYS_PTRACE in the host's PID namespace"
 UNKNOWN = "no TLS code that is known is in it: it relays TLS of others, or has its own"
@@ -84,14 +87,28 @@ def is_news(published: Targets | None, state: Targets, repeat_ns: int) -> bool:
 
 
 def fitting(state: Targets, max_bytes: int) -> Targets:
-    """The state as one message: targets matter more than the list of processes."""
+    """The state as one message: targets matter more than the list of processes. What finds no
+    room is counted in it."""
     excess = len(msgspec.json.encode(state)) - max_bytes
     if excess <= 0:
         return state
-    kept = list(state.processes)
+    excess += _ROOM_TO_COUNT
+    processes, excess = _cut(state.processes, excess)
+    targets, _ = _cut(state.targets, excess)
+    return msgspec.structs.replace(
+        state,
+        processes=processes,
+        targets=targets,
+        untold_processes=len(state.processes) - len(processes),
+        untold_targets=len(state.targets) - len(targets),
+    )
+
+
+def _cut(items: tuple[T, ...], excess: int) -> tuple[tuple[T, ...], int]:
+    kept = list(items)
     while kept and excess > 0:
         excess -= len(msgspec.json.encode(kept.pop())) + 1
-    return msgspec.structs.replace(state, processes=tuple(kept))
+    return tuple(kept), excess
 
 
 def _containers(processes: list[Seen]) -> tuple[Container, ...]:

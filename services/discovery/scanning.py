@@ -89,12 +89,14 @@ class Discovery:
         self.counters["files_resolved"] = self.files.resolved
         self.counters["files_searched"] = self._scan.search.searched
         self.counters["files_searched_in_part"] = self._scan.search.cut
+        self.counters["library_directories_untold"] = self._system.untold
         self.counters["wired_evicted"] = self._scan.wired.evicted
 
     def message(self, state: Targets) -> bytes:
-        """As one message of the bus; processes that find no room in it are counted."""
+        """As one message of the bus; what finds no room in it is counted."""
         told = inventory.fitting(state, self.max_payload)
-        self.counters["processes_untold"] = len(state.processes) - len(told.processes)
+        self.counters["processes_untold"] = told.untold_processes
+        self.counters["targets_untold"] = told.untold_targets
         return msgspec.json.encode(told)
 
     def ledger(self) -> ServiceLedger:

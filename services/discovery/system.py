@@ -21,6 +21,8 @@ class SystemLibraries:
 
     def __init__(self) -> None:
         self._listed: dict[str, tuple[int, list[str]]] = {}
+        self._full: set[str] = set()
+        self.untold = 0  # directories that were too many, or had too many entries
 
     def tls_paths(self) -> list[str]:
         """Paths of the host's TLS libraries, links resolved, each once."""
@@ -31,9 +33,12 @@ class SystemLibraries:
         return self._paths(libraries.is_libcrypto)
 
     def _paths(self, wanted: Callable[[str], bool]) -> list[str]:
-        directories = dict.fromkeys(os.path.realpath(d) for d in _directories())
+        named = list(dict.fromkeys(os.path.realpath(d) for d in _directories()))
+        directories = named[:_MAX_DIRECTORIES]
         listed = (path for directory in directories for path in self._in(directory))
         found = dict.fromkeys(os.path.realpath(path) for path in listed if wanted(path))
+        full = self._full.intersection(directories)
+        self.untold = len(named) - len(directories) + len(full)
         return [path for path in found if os.path.isfile(path)]
 
     def _in(self, directory: str) -> list[str]:
@@ -41,7 +46,11 @@ class SystemLibraries:
             changed = os.stat(directory).st_mtime_ns
             before, paths = self._listed.get(directory, (-1, []))
             if changed != before:
-                paths = _list(directory)
+                names = _names(directory)
+                self._full.discard(directory)
+                if len(names) > _MAX_ENTRIES:
+                    self._full.add(directory)
+                paths = [f"{directory}/{n}" for n in names[:_MAX_ENTRIES] if _is_wanted(n)]
                 self._listed[directory] = (changed, paths)
         except OSError:
             return []
@@ -51,7 +60,7 @@ class SystemLibraries:
 def _directories() -> Iterator[str]:
     yield from (root + suffix for root, suffix in product(_ROOTS, _SUFFIXES))
     yield from (f"{root}/{triplet}" for root, triplet in product(_ROOTS, _MULTIARCH))
-    yield from list(_configured(_CONFIGURATION, 0))[:_MAX_DIRECTORIES]
+    yield from _configured(_CONFIGURATION, 0)
 
 
 def _configured(path: str, depth: int) -> Iterator[str]:
@@ -79,10 +88,10 @@ def _included(pattern: str) -> list[str]:
         return []
 
 
-def _list(directory: str) -> list[str]:
+def _names(directory: str) -> list[str]:
+    """One more than are looked at, where there are more."""
     with os.scandir(directory) as entries:
-        names = [entry.name for entry, _ in zip(entries, range(_MAX_ENTRIES), strict=False)]
-    return [f"{directory}/{name}" for name in sorted(names) if _is_wanted(name)]
+        return sorted(e.name for e, _ in zip(entries, range(_MAX_ENTRIES + 1), strict=False))
 
 
 def _is_wanted(name: str) -> bool:

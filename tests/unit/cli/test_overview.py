@@ -85,3 +85,8 @@ def test_many_are_said_to_be_many() -> None:
     assert len(lines) == MOST_SAID + 1
     assert lines[0] == "a[0] speaks TLS that is captured in part only: x"
     assert lines[-1].startswith("more processes")
+
+
+def test_what_found_no_room_is_said() -> None:
+    lines = list(overview(told(untold_targets=2, untold_processes=3), 80))
+    assert lines[1] == ("too many for one message: 2 files are not probed, 3 processes not listed")

@@ -145,3 +145,13 @@ def test_libcrypto_is_a_target_and_covers_nothing() -> None:
     assert [(p.target, p.reason) for p in state.processes] == [
         ("", "/usr/lib/libssl.so.3: stripped")
     ]
+
+
+def test_targets_that_alone_are_too_many_are_counted() -> None:
+    reaches = [reach(n, f"/usr/lib/{n}/libssl.so.3") for n in range(100)]
+    state = inventory.targets("n", 7, reaches, [seen(n, reaches[n]) for n in range(100)])
+    most = len(msgspec.json.encode(state.targets)) // 2
+    told = inventory.fitting(state, most)
+    assert len(msgspec.json.encode(told)) <= most
+    assert 0 < len(told.targets) < 100
+    assert (told.untold_targets, told.untold_processes) == (100 - len(told.targets), 100)
