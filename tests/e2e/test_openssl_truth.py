@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from services.discovery.probing import Returns
-from services.messages import Targets
+from services.messages import ServiceLedger, Targets
 from tests.support import truths
 from tests.support.capturing import Capture, Delivered, capturing, until
 from tests.support.tls_builds import Build, build
@@ -65,3 +66,5 @@ async def test_capture_has_what_the_program_says(
                 delivered = await check(capture, made, tmp_path, (program, scenario))
         assert delivered.lost() == delivered.unannounced == 0
         assert delivered.seen() == delivered.delivered()
+        told = msgspec.json.decode(await capture.ask("ledger"), type=ServiceLedger)
+        assert told.counters["calls_unmatched"] == 0
