@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from services.arrivals import Arrivals
 from services.buckets import Bucket, Conflict, Entry, Part, Unavailable
 from services.cursor import StreamPosition
 from services.groups import GROUPS, Written
@@ -174,7 +175,7 @@ class Snapshots:
         """The revisions of what was sent, once all of it is stored."""
         self._attempt += 1
         sent: dict[int, list[int]] = {}
-        everything = _Arrivals()
+        everything = Arrivals()
         for group, value in self._unsaved.items():
             pieces = self._pieces(value)
             sent[group] = [0] * len(pieces)
@@ -260,36 +261,6 @@ class Snapshots:
 
     def _key(self, name: str) -> str:
         return f"{self.name}.{name}"
-
-
-class _Arrivals:
-    """How many of the expected revisions have come."""
-
-    def __init__(self) -> None:
-        self._expected = 0
-        self._come = 0
-        self._some = asyncio.Event()
-
-    def one_more(self, revisions: list[int], number: int) -> Callable[[int], None]:
-        self._expected += 1
-
-        def stored(revision: int) -> None:
-            revisions[number] = revision
-            self._come += 1
-            self._some.set()
-
-        return stored
-
-    def complete(self) -> bool:
-        return self._come >= self._expected
-
-    async def wait(self, seconds: float) -> None:
-        self._some.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._some.wait()
-        except TimeoutError:
-            pass
 
 
 def _decode(found: Entry | None) -> Head | None:
