@@ -213,6 +213,18 @@ def test_calls_within_a_call_are_not_crossed(place: Place) -> None:
     )
 
 
+def test_what_a_callback_does_within_a_call_proves_nothing(place: Place) -> None:
+    servers = place.servers
+    ports = (*servers.tls[:2], servers.plain)
+    truth = _with_tls(_run(place, "called_back", "called", *ports), place)
+    assert len(truth) == REQUESTS + 1
+    found = _ends(place, "called-", "client")
+    assert found.keys() == truth.keys()
+    assert all(found[name] in (truth[name], (None, None)) for name in truth)
+    last = f"called-{REQUESTS - 1}"
+    assert found[last] == truth[last]
+
+
 @pytest.mark.parametrize("kind", ["early", "many"])
 def test_connections_that_were_open_before_the_attach(kind: str, place: Place) -> None:
     """The server was waiting in a read whose begin nobody saw: its first request may be missed."""

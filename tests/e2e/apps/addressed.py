@@ -195,6 +195,30 @@ def replaced(log: Log, name: str, ports: list[int]) -> None:
         ask(connected, f"{name}-{k}")
 
 
+def called_back(log: Log, name: str, ports: list[int]) -> None:
+    """Within TLS's own calls a callback talks to others, at first with TLS, too."""
+    context, plain = client_context(), socket.create_connection(("127.0.0.1", ports[2]))
+    asking: list[str] = []
+
+    def callback(*_: object) -> None:
+        if not asking:
+            return
+        request = asking.pop()
+        ask(plain, f"{name}-plain")
+        if request.endswith("-0"):
+            with connect(ports[1]) as inner:
+                log.of(f"{request}-inner", inner)
+                ask(inner, f"{request}-inner")
+
+    context._msg_callback = callback  # type: ignore[attr-defined]
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", ports[0]))) as connected:
+        for k in range(REQUESTS):
+            log.of(f"{name}-{k}", connected)
+            asking.append(f"{name}-{k}")
+            ask(connected, f"{name}-{k}")
+            assert not asking
+
+
 def local(log: Log, name: str, ports: list[int]) -> None:
     """Over a pair of sockets that have no addresses, beside a TCP connection without TLS."""
     certificate, key = (Path(os.environ[word]) for word in ("CERTIFICATE", "KEY"))
@@ -221,7 +245,7 @@ def answer_locally(there: socket.socket, context: ssl.SSLContext, name: str) -> 
 
 ROLES = {
     "sync": sync, "relayed": relayed, "many": many, "early": early, "replaced": replaced,
-    "local": local,
+    "local": local, "called_back": called_back,
 }  # fmt: skip
 
 if __name__ == "__main__":
