@@ -76,6 +76,7 @@ def _daemon(folder: Path) -> list[str]:
         "dockerd", f"--data-root={folder}/data", f"--exec-root={folder}/run",
         f"--pidfile={folder}/pid", f"--host=unix://{folder}/sock",
         "--iptables=false", "--ip6tables=false", "--bridge=none",
+        f"--cgroup-parent=/{folder.name}",
     ]  # fmt: skip
 
 
@@ -95,6 +96,9 @@ def _clean(folder: Path) -> None:
     points = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for point in sorted((p for p in points if p.startswith(f"{folder}/")), reverse=True):
         subprocess.run(["umount", "--lazy", point], check=False)
+    cgroups = Path("/sys/fs/cgroup")
+    for own in (*cgroups.glob(folder.name), *cgroups.glob(f"*/{folder.name}")):
+        own.rmdir()
     shutil.rmtree(folder)
 
 
