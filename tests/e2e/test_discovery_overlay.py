@@ -29,9 +29,9 @@ mount -t tmpfs tmpfs private
 mkdir private/upper private/work private/root
 eval "$3"
 exec "$2" -c '
-import ctypes, sys
+import ctypes, os, sys
 ctypes.CDLL(sys.argv[1])
-print("loaded", flush=True)
+os.write(1, b"loaded\\n")
 sys.stdin.read()
 ' "$1/private/root/libssl.so.3"
 """
