@@ -19,27 +19,23 @@ from pathlib import Path
 
 import msgspec
 import nats
-from nats.aio.msg import Msg
+from nats.aio.client import Client
 
 from services import subjects
-from services.messages import Coverage
 from tests.support import pipeline
 
 PROGRAM = "import ssl, sys, time; print(time.monotonic(), flush=True); sys.stdin.read()"
 ROUNDS = 10
 
 
+async def _attached(client: Client) -> set[int]:
+    subject = f"plainwire.capture.ready.{subjects.token(pipeline.NODE)}"
+    told = msgspec.json.decode((await client.request(subject, timeout=10)).data)
+    return {int(key.partition("-")[2], 16) for key in told["attached"]}
+
+
 async def _measure(url: str, folder: Path, rounds: int) -> list[float]:
     client = await nats.connect(url)
-    attached: asyncio.Queue[tuple[float, set[int]]] = asyncio.Queue()
-
-    async def told(message: Msg) -> None:
-        coverage = msgspec.json.decode(message.data, type=Coverage)
-        inodes = {target.identity.inode for target in coverage.attached}
-        attached.put_nowait((time.monotonic(), inodes))
-
-    await client.subscribe(subjects.coverage(pipeline.NODE), cb=told)
-    await client.flush()
     times = []
     for number in range(rounds):
         library = folder / str(number) / "libssl.so.3"
@@ -55,11 +51,9 @@ async def _measure(url: str, folder: Path, rounds: int) -> list[float]:
         ) as process:
             assert process.stdout is not None
             begun = float(process.stdout.readline())
-            while True:
-                at, inodes = await asyncio.wait_for(attached.get(), 30)
-                if inode in inodes:
-                    break
-            times.append(at - begun)
+            while inode not in await _attached(client):  # noqa: ASYNC110
+                await asyncio.sleep(0.002)
+            times.append(time.monotonic() - begun)
             process.communicate()
         await asyncio.sleep(0.5)
     await client.close()
