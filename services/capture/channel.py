@@ -164,3 +164,16 @@ def to_child(data: bytes) -> ToChild:
 
 def to_parent(data: bytes) -> ToParent:
     return _to_parent.decode(data)
+
+
+class KernelError(OSError):
+    """What the kernel or bcc refuses, in one line with the mend."""
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """What the child hands over: names in the order of the descriptors, or why there are none."""
+
+    programs: tuple[str, ...] = ()
+    maps: tuple[str, ...] = ()
+    tracepoints: tuple[tuple[str, int], ...] = ()
+    problem: str = ""

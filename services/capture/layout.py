@@ -91,3 +91,7 @@ class Counts(NamedTuple):
 def counts(egress: int, ingress: int, lost: tuple[int, ...]) -> Counts:
     """`lost` is that of both directions, by reason."""
     return Counts(egress, ingress, Losses(*lost[:REASONS]), Losses(*lost[REASONS:]))
+
+
+def default_verdict(pids: tuple[int, ...]) -> Verdict:
+    return Verdict.EXCLUDE if pids else Verdict.INCLUDE

@@ -8,10 +8,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from services.capture import allowances
 from services.capture.channel import Begin, Shape
 from services.capture.layout import Verdict
-from services.capture.life import Life
+from services.capture.parent import allowances
+from services.capture.parent.life import Life
 from services.capture.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def salt(node: str) -> int:
 
 
 async def capture(given: Runtime, settings: Settings, begin: Begin, life: Life) -> None:
-    from services.capture.service import Service
+    from services.capture.parent.service import Service
 
     work = Service(given, settings, begin)
     await work.follow_on()

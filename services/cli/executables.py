@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.cli.errors import CANNOT_EXECUTE, NOT_FOUND, Failure
-from services.discovery import elf
-from services.discovery.elf import MalformedElf
-from services.discovery.opening import opened
+from services.discovery.code import elf
+from services.discovery.code.elf import MalformedElf
+from services.discovery.roots.opening import opened
 
 _MAX_INTERPRETERS = 5  # BINPRM's own limit on nested #! lines
 _MAX_LIBRARIES = 512

@@ -61,7 +61,7 @@ def _bcc() -> str:
 
 
 def _headers() -> str:
-    from services.capture import headers
+    from services.capture.child import headers
 
     with tempfile.TemporaryDirectory(prefix="plainwire-") as directory:
         try:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import stat
 
-from services.discovery import calls, elf, golang, libraries, sites
-from services.discovery.elf import Elf, MalformedElf, Read
-from services.discovery.image import FileImage
+from services.discovery import libraries
+from services.discovery.code import calls, elf, golang, sites
+from services.discovery.code.elf import Elf, MalformedElf, Read
+from services.discovery.code.image import FileImage
+from services.discovery.code.probing import Returns
 from services.discovery.inventory import Finding
-from services.discovery.opening import opened, opened_beside
-from services.discovery.probing import Returns
+from services.discovery.roots.opening import opened, opened_beside
 from services.messages import FileIdentity, TlsFamily
 
 MAX_CACHED = 4096

@@ -11,8 +11,8 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from services.discovery import stacks
-from services.discovery.stacks import Stack
+from services.discovery.code import stacks
+from services.discovery.code.stacks import Stack
 from services.messages import Container, FileIdentity, Site, Target, Targets, TlsFamily, TlsProcess
 
 T = TypeVar("T")

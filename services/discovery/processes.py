@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from services import procfs
-from services.discovery import libraries, reaching
-from services.discovery.containers import Containers
+from services.discovery import libraries
 from services.discovery.files import Files
 from services.discovery.inventory import Reach, Seen
+from services.discovery.roots import reaching
+from services.discovery.roots.containers import Containers
 from services.discovery.searching import Search
 from services.discovery.unchanged import Unchanged
 from services.discovery.wired import Wired

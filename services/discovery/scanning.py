@@ -16,11 +16,12 @@ import msgspec
 
 from services import subjects
 from services.bus import Outgoing
-from services.discovery import inventory, kernels
+from services.discovery import inventory
+from services.discovery.code import kernels
+from services.discovery.code.probing import Returns
 from services.discovery.files import Files
 from services.discovery.hints import Hints
 from services.discovery.inventory import Reach, Seen
-from services.discovery.probing import Returns
 from services.discovery.processes import Scan, standing
 from services.discovery.settings import Settings
 from services.discovery.system import SystemLibraries

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 
 from services import procfs
-from services.discovery import reaching, stacks
-from services.discovery.elf import MalformedElf
-from services.discovery.opening import opened
-from services.discovery.stacks import Marks, Stack
+from services.discovery.code import stacks
+from services.discovery.code.elf import MalformedElf
+from services.discovery.code.stacks import Marks, Stack
+from services.discovery.roots import reaching
+from services.discovery.roots.opening import opened
 
 MAX_FILES = 512  # of a process
 MAX_FILE = 96 << 20  # bytes that are read of one

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from services.capture import syscalls
-from services.discovery import elf
+from services.discovery.code import elf
 from services.discovery.scanning import Discovery
 from services.discovery.settings import Settings
 from services.messages import Site, Target, Targets

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from services.capture import owners
-from services.capture.owners import Owners
+from services.capture.child import owners
+from services.capture.child.owners import Owners
 from services.messages import Container
 
 IDENTITY = "c0" * 32

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from services.capture import coverage
+from services.capture.parent import coverage
 from services.discovery import inventory
 from services.messages import CoverageEntry
 from tests.support import pipeline, tls_of_their_own, workload

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from services.capture.probes import the_same_file
+from services.capture.child.probes import the_same_file
 from services.discovery import inventory
 from services.discovery.files import Files
 from services.discovery.processes import Scan

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from services.discovery.probing import Returns
+from services.discovery.code.probing import Returns
 from services.messages import ServiceLedger, Targets
 from tests.support import truths
 from tests.support.capturing import Capture, Delivered, capturing, until

@@ -10,7 +10,7 @@ import resource
 
 import pytest
 
-from services.capture import hands
+from services.capture.child import hands
 
 MANY = 300  # more than the kernel passes in one message
 

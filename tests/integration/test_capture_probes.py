@@ -8,9 +8,9 @@ from typing import cast
 
 import pytest
 
-from services.capture.kernel import KernelError
-from services.capture.loaded import Kernel
-from services.capture.probes import Probes
+from services.capture.channel import KernelError
+from services.capture.child.loaded import Kernel
+from services.capture.child.probes import Probes
 from services.messages import FileIdentity, Target
 
 

@@ -11,10 +11,10 @@ import json
 import sys
 from pathlib import Path
 
-from services.discovery import calls, elf, sites
-from services.discovery.disassembly import Body
-from services.discovery.image import FileImage
-from services.discovery.probing import Returns
+from services.discovery.code import calls, elf, sites
+from services.discovery.code.disassembly import Body
+from services.discovery.code.image import FileImage
+from services.discovery.code.probing import Returns
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "functions"
 

@@ -13,8 +13,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.discovery import elf, pclntab
-from services.discovery.gosites import PARTS
+from services.discovery.code import elf, pclntab
+from services.discovery.code.gosites import PARTS
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "go"
 VERSIONS = ("go1.19.8", "go1.21.13", "go1.26.8", "go1.27.3")

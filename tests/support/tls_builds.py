@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 from services.discovery import inventory
+from services.discovery.code.probing import Returns
 from services.discovery.files import Files
-from services.discovery.probing import Returns
 from services.discovery.processes import standing
 from services.discovery.system import SystemLibraries
 from services.messages import Target

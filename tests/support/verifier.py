@@ -13,8 +13,9 @@ import struct
 import sys
 
 from services import linux
-from services.capture import kernel, syscalls, tracefs
+from services.capture import syscalls
 from services.capture.channel import Shape
+from services.capture.child import kernel, tracefs
 from services.capture.layout import Verdict
 
 _STATISTICS = 4  # BPF_LOG_STATS

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.capture import allowances
-from services.capture.allowances import MOST
-from services.capture.shedding import WHOLE
+from services.capture.parent import allowances
+from services.capture.parent.allowances import MOST
+from services.capture.parent.shedding import WHOLE
 from services.messages import Allowance
 
 

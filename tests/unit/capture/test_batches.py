@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.capture.batches import Batches, Reading
 from services.capture.connections import News
+from services.capture.parent.batches import Batches, Reading
 from services.messages import Closed, Final, Losses, Opened, ShardTotals, Source
 from services.records import decode_raw
 from tests.support.kernel_ring import record

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.capture.batches import Batches, Reading
 from services.capture.connections import News
+from services.capture.parent.batches import Batches, Reading
 from services.messages import ShardTotals
 from services.records import decode_raw
 from tests.support.kernel_ring import record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.capture.births import LOOKED_AT, Births
+from services.capture.child.births import LOOKED_AT, Births
 from services.capture.layout import CONNECTION_KEY
 
 LIVING, ENDED = 7, 8

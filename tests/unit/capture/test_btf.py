@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from services.capture import btf
+from services.capture.child import btf
 
 _STRUCT, _UNION, _INT, _ENUM = 4, 5, 1, 6
 

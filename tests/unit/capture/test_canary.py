@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from services.capture.canary import Canary
+from services.capture.child.canary import Canary
 from services.messages import FileIdentity
 from tests.support.pipeline import system_libssl
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.capture.clock import DRIFT_NS, Anchor
+from services.capture.parent.clock import DRIFT_NS, Anchor
 
 
 def test_a_small_drift_leaves_the_anchor() -> None:

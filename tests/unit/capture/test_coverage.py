@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from services.capture import coverage
 from services.capture.channel import OnWire
-from services.capture.onwire import Fact
+from services.capture.parent import coverage
+from services.capture.parent.onwire import Fact
 from services.messages import CoverageEntry, FileIdentity, Target, Targets, TlsProcess
 
 TARGET = Target(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from services.capture import layout, shedding
+from services.capture import layout
+from services.capture.parent import shedding
 from services.messages import KERNEL_LOSS_REASONS
 from services.records import MAX_PAYLOAD, RECORD, RECORD_SIZE
 

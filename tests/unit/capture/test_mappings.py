@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from services.capture import mappings
+from services.capture.child import mappings
 
 
 def record(kind: int, body: bytes) -> bytes:

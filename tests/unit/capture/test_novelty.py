@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from services.capture import novelty
-from services.capture.novelty import Novelty
+from services.capture.child import novelty
+from services.capture.child.novelty import Novelty
 
 LIBSSL, LIBC = b"libssl", b"libc"
 

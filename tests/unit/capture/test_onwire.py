@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from services.capture import onwire
 from services.capture.channel import OnWire
-from services.capture.onwire import KEPT_NS, Facts
+from services.capture.parent import onwire
+from services.capture.parent.onwire import KEPT_NS, Facts
 from services.messages import CoverageEntry, TlsProcess
 
 APP = OnWire(pid=7, start_boot_ns=5, process="app", executable="/bin/app", tcp=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from itertools import product
 
-from services.capture import kernel
-from services.capture.probes import cookie_of, program_of
-from services.discovery import calls
+from services.capture.child import kernel
+from services.capture.child.probes import cookie_of, program_of
+from services.discovery.code import calls
 from services.messages import Site
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.capture import probes
-from services.discovery import elf, golang
+from services.capture.child import probes
+from services.discovery.code import elf, golang
 from services.messages import Site
 from tests.support import go_file
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from services.capture import processes
+from services.capture.child import processes
 
 
 def test_descendants_include_their_root_and_none_without_roots() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.capture import reconcile
+from services.capture.child import reconcile
 from services.messages import FileIdentity, Site, Target
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.capture import reconcile
+from services.capture.child import reconcile
 from services.messages import FileIdentity, Site, Target
 
 

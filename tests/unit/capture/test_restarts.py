@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.capture.restarts import FIRST, LONGEST, RATE_OVER, STEADY, Restarts
+from services.capture.parent.restarts import FIRST, LONGEST, RATE_OVER, STEADY, Restarts
 
 
 def test_pauses_grow_up_to_a_limit() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.capture.shedding import (
+from services.capture.parent.shedding import (
     COOLDOWN,
     FLOOR,
     HIGH_SECONDS,

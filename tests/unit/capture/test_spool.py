@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from services.capture.batches import Batch, Batches, Reading
 from services.capture.connections import News
-from services.capture.spool import Spool
+from services.capture.parent.batches import Batch, Batches, Reading
+from services.capture.parent.spool import Spool
 from services.messages import ShardTotals
 from tests.support.kernel_ring import record
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.capture import sums
+from services.capture.parent import sums
 from services.messages import BytesLedger, Losses, ShardTotals
 
 SHARDS = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.capture import tracefs
+from services.capture.child import tracefs
 
 FORMAT = """name: sched_process_exit
 ID: 369

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.capture.channel import Pulse
-from services.capture.watching import Watch
+from services.capture.parent.watching import Watch
 
 
 def test_a_canary_that_is_seen_again_and_again_proves_sight() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from services.capture import layout, wire
+from services.capture import layout
 from services.capture.channel import OnWire
-from services.capture.wire import Heard, Owner, Wire
+from services.capture.child import wire
+from services.capture.child.wire import Heard, Owner, Wire
 
 OWNER = Owner(5, "app", "/bin/app")
 DATA, HANDSHAKE = 0x17, 0x16

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from services.capture import kernel
+from services.capture.child import kernel
 from services.cli import checks
 from services.cli.checks import MIB, BusFacts, Facts
 

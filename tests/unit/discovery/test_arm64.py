@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.discovery import arm64
-from services.discovery.disassembly import Body
+from services.discovery.code import arm64
+from services.discovery.code.disassembly import Body
 
 RET, NOP = 0xD65F03C0, 0xD503201F
 

@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
-from services.discovery import bios, sites
-from services.discovery.disassembly import Body
-from services.discovery.elf import AARCH64, X86_64
+from services.discovery.code import bios, sites
+from services.discovery.code.disassembly import Body
+from services.discovery.code.elf import AARCH64, X86_64
 from tests.support.functions import RecordedImage
 
 MEMORY, PAIR = 0x9000, 0x9100  # the tables

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.discovery.disassembly import Body, Leave, Listing, is_emulated
+from services.discovery.code.disassembly import Body, Leave, Listing, is_emulated
 
 
 @pytest.mark.parametrize(

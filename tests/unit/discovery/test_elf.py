@@ -6,10 +6,10 @@ import struct
 
 import pytest
 
-from services.discovery import elf
-from services.discovery.elf import Elf, MalformedElf
-from services.discovery.image import FileImage
-from services.discovery.unwinding import Extents
+from services.discovery.code import elf
+from services.discovery.code.elf import Elf, MalformedElf
+from services.discovery.code.image import FileImage
+from services.discovery.code.unwinding import Extents
 from tests.support.elf_file import BASE, TEXT_AT, Library
 
 CODE = {"SSL_read": b"\x53\x5b\xc3", "SSL_write": b"\x55\x5d\xc3", "helper": b"\x90\x90\xc3"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.discovery import calls, elf, joining, sites
-from services.discovery.disassembly import Body, Listing, sweep
-from services.discovery.elf import X86_64, MalformedElf
-from services.discovery.image import FileImage
-from services.discovery.placing import emulated_exit, entry, returns
+from services.discovery.code import calls, elf, joining, sites
+from services.discovery.code.disassembly import Body, Listing, sweep
+from services.discovery.code.elf import X86_64, MalformedElf
+from services.discovery.code.image import FileImage
+from services.discovery.code.placing import emulated_exit, entry, returns
 from tests.support.elf_file import Library
 from tests.support.functions import RecordedImage, load
 

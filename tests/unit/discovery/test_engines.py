@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from services.discovery import engines
+from services.discovery.roots import engines
 from services.messages import Container
 
 ID = "a1" * 32

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from services.discovery import forwarding
-from services.discovery.abstraction import Unproven
-from services.discovery.disassembly import Body
-from services.discovery.forwarding import Pointers
+from services.discovery.code import forwarding
+from services.discovery.code.abstraction import Unproven
+from services.discovery.code.disassembly import Body
+from services.discovery.code.forwarding import Pointers
 from tests.support.functions import load
 
 START, INTERNAL = 0x1000, 0x2000

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.discovery import elf, golang
-from services.discovery.golang import Choice
+from services.discovery.code import elf, golang
+from services.discovery.code.golang import Choice
 from tests.support import go_file
 from tests.support.go_file import GoFile
 

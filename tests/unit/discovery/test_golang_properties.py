@@ -8,8 +8,8 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.discovery import elf, golang
-from services.discovery.elf import MalformedElf
+from services.discovery.code import elf, golang
+from services.discovery.code.elf import MalformedElf
 from tests.support import go_file
 
 FILE = go_file.of_version("go1.26.8").content()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.discovery import elf, gosites
-from services.discovery.disassembly import Body
-from services.discovery.gosites import PARTS, Function
+from services.discovery.code import elf, gosites
+from services.discovery.code.disassembly import Body
+from services.discovery.code.gosites import PARTS, Function
 from tests.support import go_file
 
 CHECK = bytes.fromhex("493b6610 7620 55 4889e5")  # cmp rsp, [r14+16]; jbe; push rbp; mov rbp, rsp

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from services.discovery import inventory, stacks
+from services.discovery import inventory
+from services.discovery.code import stacks
 from services.discovery.inventory import Finding, Reach, Seen
 from services.messages import FileIdentity, Site, TlsProcess
 

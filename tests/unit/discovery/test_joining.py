@@ -7,9 +7,9 @@ import struct
 import pytest
 from iced_x86 import Code, Encoder, Instruction, MemoryOperand, Register
 
-from services.discovery import joining, placing
-from services.discovery.disassembly import Body, Leave, sweep
-from services.discovery.elf import X86_64
+from services.discovery.code import joining, placing
+from services.discovery.code.disassembly import Body, Leave, sweep
+from services.discovery.code.elf import X86_64
 from tests.support.functions import RecordedImage, load
 
 BEGIN, FAR, TABLE = 0x1000, 0x2000, 0x3000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.discovery import kernels
+from services.discovery.code import kernels
 
 
 @pytest.mark.parametrize("release", ["6.11.0", "6.12.3-amd64", "6.13.9", "nonsense"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.discovery import overlays
+from services.discovery.roots import overlays
 
 DOCKER = (
     "611 543 0:52 / / rw,relatime master:1 - overlay overlay rw,"

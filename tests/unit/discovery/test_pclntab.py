@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 
-from services.discovery import elf, pclntab
-from services.discovery.elf import Elf
-from services.discovery.pclntab import Span, Table
+from services.discovery.code import elf, pclntab
+from services.discovery.code.elf import Elf
+from services.discovery.code.pclntab import Span, Table
 from tests.support import go_file
 from tests.support.go_file import GoFile
 

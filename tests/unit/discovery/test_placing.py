@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.discovery import placing
-from services.discovery.disassembly import Body, Listing
+from services.discovery.code import placing
+from services.discovery.code.disassembly import Body, Listing
 
 START = 0x1000
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from services.discovery import probing, sites
-from services.discovery.disassembly import Body, Listing
-from services.discovery.probing import Returns
-from services.discovery.sites import Choice
+from services.discovery.code import probing, sites
+from services.discovery.code.disassembly import Body, Listing
+from services.discovery.code.probing import Returns
+from services.discovery.code.sites import Choice
 from services.messages import Site
 from tests.support.functions import RecordedImage, load
 

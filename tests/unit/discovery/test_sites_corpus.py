@@ -11,11 +11,11 @@ from collections.abc import Iterator
 import pytest
 from iced_x86 import Decoder, FlowControl, Instruction, Register
 
-from services.discovery import arm64, placing, sites
-from services.discovery.calls import ARGUMENTS as NEEDED
-from services.discovery.disassembly import ARGUMENTS, Body, Leave, Listing, sweep, written
-from services.discovery.elf import AARCH64, X86_64
-from services.discovery.probing import Returns
+from services.discovery.code import arm64, placing, sites
+from services.discovery.code.calls import ARGUMENTS as NEEDED
+from services.discovery.code.disassembly import ARGUMENTS, Body, Leave, Listing, sweep, written
+from services.discovery.code.elf import AARCH64, X86_64
+from services.discovery.code.probing import Returns
 from services.messages import Site
 from tests.support.functions import CORPUS, RecordedImage, load
 

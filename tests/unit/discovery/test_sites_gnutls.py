@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.discovery import sites
-from services.discovery.probing import Returns
+from services.discovery.code import sites
+from services.discovery.code.probing import Returns
 from tests.support.functions import load
 
 BUILDS = ("gnutls-3.7-debian", "gnutls-3.8-wheel")

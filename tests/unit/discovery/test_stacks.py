@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.discovery import stacks
-from services.discovery.stacks import Marks
+from services.discovery.code import stacks
+from services.discovery.code.stacks import Marks
 
 
 def found(*pieces: bytes, path: str = "/opt/app") -> list[tuple[str, str]]:

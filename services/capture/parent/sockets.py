@@ -1,0 +1,56 @@
+"""The parent's part of what the wire tells: whose it is, what is kept of it, who hears of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from services import procfs
+from services.capture.channel import Overheard
+from services.capture.parent.onwire import Fact, Facts, sighting
+from services.capture.parent.sights import Sights
+from services.messages import Coverage, TlsProcess
+
+
+class Sockets:
+    """`users` are processes with captured connections, by their name and library."""
+
+    def __init__(self, sights: Sights, changed: Callable[[], None]) -> None:
+        self._sights, self._facts, self._last = sights, Facts(), Overheard(())
+        self._changed = changed
+        self.users: Mapping[int, tuple[str, str]] = {}
+
+    def hear(self, message: Overheard, rule: Callable[[int], str]) -> None:
+        """Of Plainwire's own processes nothing is told."""
+        self._last = message
+        found = [told for told in message.found if not _is_own(told.pid)]
+        self._facts.hear(found, rule, time.time_ns())
+        self._sights.tell(tuple(map(sighting, found)))
+        if found:
+            self._changed()
+
+    def facts(self, named: Iterable[TlsProcess]) -> Mapping[int, Fact]:
+        """By process. Whoever discovery hasn't named is sighted again: it may not have been there,
+        or has begun anew."""
+        self._facts.check(procfs.is_alive, time.time_ns())
+        self._sights.tell(self._facts.unnamed(named))
+        return self._facts.by_pid
+
+    def remember(self, coverage: Coverage) -> Coverage:
+        """What was told of who lives is still said when it has ended."""
+        self._facts.remember(coverage.processes)
+        return coverage
+
+    def not_own(self) -> dict[int, tuple[str, str]]:
+        return {pid: user for pid, user in self.users.items() if not _is_own(pid)}
+
+    def counters(self) -> dict[str, int]:
+        return {
+            "wire_processes": len(self._facts.by_pid),
+            "wire_evicted": self._last.evicted + self._facts.evicted,
+            "wire_unconfirmed": self._last.unconfirmed,
+        }
+
+
+def _is_own(pid: int) -> bool:
+    return procfs.is_own(procfs.arguments(pid))

@@ -1,0 +1,1 @@
+"""Files of containers and other strangers: whose, which is really mapped, how opened."""
