@@ -44,8 +44,13 @@ class Mappings:
 
     @property
     def descriptors(self) -> list[int]:
-        """They become readable when there is something."""
+        """They become readable when something is written, and say so once, to whoever asks: one
+        that is watched only afterwards may never be."""
         return [event for event, _ in self._rings]
+
+    def waiting(self) -> bool:
+        """Whether something has not been taken."""
+        return any(_is_waiting(ring) for _, ring in self._rings)
 
     def take(self) -> list[tuple[int, bytes]]:
         """(process, file) of what was mapped since the last call."""
@@ -64,6 +69,11 @@ class Mappings:
             ring.close()
             os.close(event)
         self._rings.clear()
+
+
+def _is_waiting(ring: mmap.mmap) -> bool:
+    with memoryview(ring) as whole, whole[: mmap.PAGESIZE].cast("Q") as words:
+        return words[_HEAD] != words[_TAIL]
 
 
 def _taken(ring: mmap.mmap) -> bytes:

@@ -43,7 +43,7 @@ class Sighter:
             return
         try:
             while True:
-                await _readable(mappings.descriptors)
+                await _written(mappings)
                 await asyncio.sleep(REST)
                 begun = time.thread_time()
                 self._look(mappings)
@@ -65,12 +65,13 @@ class Sighter:
         return (self._kernel.memory.verdict(pid) or self._default) is Verdict.INCLUDE
 
 
-async def _readable(descriptors: list[int]) -> None:
+async def _written(mappings: Mappings) -> None:
     loop, woken = asyncio.get_running_loop(), asyncio.Event()
-    for descriptor in descriptors:
+    for descriptor in mappings.descriptors:
         loop.add_reader(descriptor, woken.set)
     try:
-        await woken.wait()
+        if not mappings.waiting():  # what came before they were watched does not wake
+            await woken.wait()
     finally:
-        for descriptor in descriptors:
+        for descriptor in mappings.descriptors:
             loop.remove_reader(descriptor)
