@@ -52,6 +52,8 @@ class Prober:
         self._numbers: dict[str, int] = {}  # of what is attached; each is given once
         self._given = 0
         self._retired: list[int] = []
+        self._leaving: dict[str, asyncio.Task[None]] = {}  # by key, while they are detached
+        self._failed: dict[str, str] = {}  # by key, why it could not be attached
         self._woken = asyncio.Event()
         self._wanted = asyncio.Queue[tuple[Target, ...]]()
 
@@ -91,18 +93,32 @@ class Prober:
     # --- targets -> probes ---
 
     async def _follow(self) -> None:
-        while True:
-            targets = await self._wanted.get()
-            plan = reconcile.plan(targets, self._attached)
-            self._forget_retired()
-            for key in plan.detach:
-                await asyncio.to_thread(self._probes.detach, key)
-                self._sighter.forget(self._attached.pop(key))
-                self._retired.append(self._numbers.pop(key))
-            failed: dict[str, str] = {}
-            for target in plan.attach:
-                await self._attach(target, failed)
-            self._tell(Attached(tuple(self._attached), failed))
+        """What is new is attached at once: to take probes off takes the kernel long."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                targets = await self._wanted.get()
+                plan = reconcile.plan(targets, self._attached)
+                self._forget_retired()
+                for key in plan.detach:
+                    target = self._attached.pop(key)
+                    leaving = tasks.create_task(self._detach(key, target), name=f"detach {key}")
+                    self._leaving[key] = leaving
+                self._failed = {}
+                for target in plan.attach:
+                    # Probed twice at once its bytes would come twice.
+                    if leaving_now := self._leaving.get(target.identity.key()):
+                        await leaving_now
+                    await self._attach(target, self._failed)
+                if plan.attach or not plan.detach:
+                    self._tell(Attached(tuple(self._attached), self._failed))
+
+    async def _detach(self, key: str, target: Target) -> None:
+        await asyncio.to_thread(self._probes.detach, key)
+        self._sighter.forget(target)
+        self._retired.append(self._numbers.pop(key))
+        del self._leaving[key]
+        if not self._leaving:
+            self._tell(Attached(tuple(self._attached), self._failed))
 
     async def _attach(self, target: Target, failed: dict[str, str]) -> None:
         key = target.identity.key()

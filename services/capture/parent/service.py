@@ -167,10 +167,11 @@ class Service:
     def _reconciled(self, told: Attached) -> None:
         wanted = self.targets.targets if self.targets else ()
         self.attached = {t.identity.key(): t for t in wanted if t.identity.key() in told.keys}
+        for key, reason in told.failed.items():
+            if self.failed.get(key) != reason:
+                self.counters.attach_failures += 1
+                log.warning("not attached: %s", reason)
         self.failed = told.failed
-        for reason in told.failed.values():
-            self.counters.attach_failures += 1
-            log.warning("not attached: %s", reason)
         self.counters.reconciled += 1
         self._changed.set()
 
