@@ -184,4 +184,6 @@ def _stored_as(message: Msg) -> int | None:
         answer = json.loads(message.data)
     except ValueError:
         return None
-    return None if "error" in answer else int(answer.get("seq", 0))
+    # A duplicate of number 0, up to 2.10: the id is known, but its message is still on its way, or
+    # was lost with the leader that was about to store it.
+    return None if "error" in answer else int(answer.get("seq", 0)) or None

@@ -22,8 +22,8 @@ from nats.micro.request import Request
 from nats.micro.service import EndpointConfig, EndpointStats, Service, ServiceConfig
 
 from services import bus as buses
+from services import clusters, linux, subjects, telemetry
 from services import health as healths
-from services import linux, subjects, telemetry
 from services.addresses import without_secrets
 from services.bus import Bus, BusError
 from services.health import Health
@@ -223,6 +223,9 @@ async def _connected(name: str, settings: SharedSettings, traces: telemetry.Tele
         waiting.cancel()
     version = bus.client.connected_server_version
     log.info("node %s, nats-server %s at %s", settings.node, version, bus.url)
+    numbers = (version.major, version.minor, version.patch)
+    if warning := clusters.unsafe(numbers, settings.nats_replicas):
+        log.warning("%s", warning)
     return bus
 
 

@@ -28,7 +28,7 @@ async def ask(nats_url: str | None, config: str | None) -> BusFacts:
         except (Error, nats.errors.Error) as error:
             problem = f"JetStream on {url} does not answer ({type(error).__name__}); is it on?"
             return BusFacts(url=url, problem=problem)
-        missing = await _missing(client)
+        missing, replicas = await _declared(client)
         wanted = [s for s in STREAMS if s.name in missing and _in_memory(s.storage)]
         needed = sum(stream.max_bytes for stream in wanted)
         return BusFacts(
@@ -38,6 +38,7 @@ async def ask(nats_url: str | None, config: str | None) -> BusFacts:
             memory=await _memory(client, needed),
             missing=tuple(missing),
             needed=needed,
+            replicas=replicas,
         )
 
 
@@ -66,11 +67,14 @@ async def _memory(client: Client, needed: int) -> int:
     return 0
 
 
-async def _missing(client: Client) -> list[str]:
-    found = []
+async def _declared(client: Client) -> tuple[list[str], int]:
+    """Which streams are not there, and on how many servers the others are kept."""
+    missing, replicas = [], 1
     for stream in STREAMS:
         try:
-            await client.jetstream().stream_info(stream.name)
+            info = await client.jetstream().stream_info(stream.name)
         except NotFoundError:
-            found.append(stream.name)
-    return found
+            missing.append(stream.name)
+            continue
+        replicas = max(replicas, info.config.num_replicas or 1)
+    return missing, replicas

@@ -8,6 +8,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from services import clusters
+
 Level = Literal["ok", "warn", "fail"]
 OLDEST_KERNEL = (5, 12)  # BPF compare-and-swap, which records take their room in a ring by
 OLDEST_NATS = (2, 9)
@@ -50,6 +52,7 @@ class BusFacts(Struct, frozen=True, kw_only=True):
     memory: int = 0  # bytes that the server gives a memory stream, as far as they were asked for
     missing: tuple[str, ...] = ()  # streams not declared yet
     needed: int = 0  # bytes of memory that those want
+    replicas: int = 1  # on how many servers the streams are that are there
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -202,6 +205,8 @@ def bus(facts: Facts) -> Finding:
         return Finding("fail", "bus", f"{found.url} runs nats-server {found.version}", mend)
     if not found.jetstream:
         return Finding("fail", "bus", f"JetStream is off on {found.url}", "nats-server -js")
+    if warning := clusters.unsafe(numbers(found.version), found.replicas):
+        return Finding("warn", "bus", f"{found.url}: {warning}")
     return Finding("ok", "bus", f"{found.url}, nats-server {found.version}, JetStream")
 
 

@@ -56,6 +56,8 @@ def bus(**changes: object) -> dict[str, object]:
         ({"nats_version": "2.8.4"}, "fail", "nats-server", "2.9 or newer"),
         (bus(problem="no NATS server answers at h:1"), "fail", "bus", "no NATS server answers"),
         (bus(version="2.8.0"), "fail", "bus", "2.9 or newer"),
+        (bus(replicas=3), "warn", "bus", "nats_replicas > 1 needs 2.12"),
+        (bus(replicas=3, version="2.15.2"), "ok", "bus", "2.15.2"),
         (bus(jetstream=False), "fail", "bus", "nats-server -js"),
         (bus(memory=64 * MIB), "warn", "bus memory", "max_memory_store"),
         (bus(memory=MIB), "fail", "bus memory", "1 MiB free, RAW want 256 MiB"),
