@@ -22,6 +22,26 @@ class MemoryRefused(OSError):
     """One line with the mend."""
 
 
+class Marks:
+    """A byte of each process, `marks` in the programs, and found as they find it: of more processes
+    than there are bytes (pid_max was raised since) some share one."""
+
+    def __init__(self, of: memoryview) -> None:
+        self._of, self._mask = of, len(of) - 1  # as many as a power of two
+
+    def verdict(self, pid: int) -> Verdict:
+        return Verdict(self._of[pid & self._mask] & layout.VERDICT_MASK)
+
+    def generation(self, pid: int) -> int:
+        """Another one means another process, or another program."""
+        return self._of[pid & self._mask] & layout.GENERATION_MASK
+
+    def set_verdict(self, pid: int, verdict: Verdict) -> None:
+        """It spreads to the process's later children, and ends with the process."""
+        at = pid & self._mask
+        self._of[at] = (self._of[at] & ~layout.VERDICT_MASK) | verdict
+
+
 class Memory:
     """`maps` are descriptors, which are needed only here."""
 
@@ -35,8 +55,7 @@ class Memory:
         spare = _mapped(maps["spare_rings"], layout.ring_stride(shape.spare_ring))
         self.spare_ring = Ring(spare, shape.spare_ring)
         self.shared = _mapped(maps["shared"], layout.SHARED_SIZE).cast("Q")
-        self._marks = _mapped(maps["marks"], pids())
-        self.pids = len(self._marks)
+        self.marks = Marks(_mapped(maps["marks"], pids()))
 
     def ring(self, number: int) -> Ring:
         return self.spare_ring if number == SPARE else self.shard_rings[number]
@@ -59,19 +78,8 @@ class Memory:
             connections=words[layout.CONNECTIONS],
         )
 
-    def verdict(self, pid: int) -> Verdict:
-        return Verdict(self._marks[pid] & layout.VERDICT_MASK)
-
-    def generation(self, pid: int) -> int:
-        """Another one means another process, or another program."""
-        return self._marks[pid] & layout.GENERATION_MASK
-
     def counter(self, name: str) -> int:
         return int(self.shared[1 + layout.SHARED_COUNTERS.index(name)])
-
-    def set_verdict(self, pid: int, verdict: Verdict) -> None:
-        """It spreads to the process's later children, and ends with the process."""
-        self._marks[pid] = (self._marks[pid] & ~layout.VERDICT_MASK) | verdict
 
 
 def pids() -> int:

@@ -20,8 +20,13 @@ class BirthsMap(Protocol):
     def delete(self, key: bytes) -> bool: ...
 
 
-class Processes(Protocol):
+class Marks(Protocol):
     def generation(self, pid: int) -> int: ...
+
+
+class Processes(Protocol):
+    @property
+    def marks(self) -> Marks: ...
     def counter(self, name: str) -> int: ...
 
 
@@ -46,4 +51,4 @@ class Births:
     def _has_ended(self, key: bytes) -> bool:
         birth = self._kept.get(key)
         _, tgid, _ = CONNECTION_KEY.unpack(key)
-        return birth is not None and birth[0] != self._processes.generation(tgid)
+        return birth is not None and birth[0] != self._processes.marks.generation(tgid)

@@ -46,7 +46,7 @@ class Overhearing:
             await asyncio.sleep(min(rest, MOST_REST))
 
     def _is_excluded(self, pid: int) -> bool:
-        verdict = self._kernel.memory.verdict(pid) if pid < self._kernel.memory.pids else 0
+        verdict = self._kernel.memory.marks.verdict(pid)
         return (verdict or self._default) is not Verdict.INCLUDE
 
     def _listen(self) -> None:

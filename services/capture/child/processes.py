@@ -30,10 +30,10 @@ def enter(kernel: Kernel, begin: Begin) -> None:
             if found <= known:
                 break
             for pid in found - known:
-                kernel.memory.set_verdict(pid, verdict)
+                kernel.memory.marks.set_verdict(pid, verdict)
             known |= found
-    kernel.memory.set_verdict(begin.parent, Verdict.EXCLUDE)
-    kernel.memory.set_verdict(os.getpid(), Verdict.CANARY)
+    kernel.memory.marks.set_verdict(begin.parent, Verdict.EXCLUDE)
+    kernel.memory.marks.set_verdict(os.getpid(), Verdict.CANARY)
 
 
 def name_all(kernel: Kernel) -> None:

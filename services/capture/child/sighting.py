@@ -21,6 +21,7 @@ from services.messages import Sighting, Target
 log = logging.getLogger("plainwire.capture")
 REST = 0.005  # seconds: what a program's start maps comes together
 REST_SHARE = 50  # times what the last look has cost
+_GONE = 1 << 31  # from there on it is -1, as it was read
 
 
 class Sighter:
@@ -60,9 +61,9 @@ class Sighter:
 
     def _included(self, pid: int) -> bool:
         """The kernel numbers a process outside of our namespace 0, and one that is gone -1."""
-        if not 0 < pid < self._kernel.memory.pids:
+        if not 0 < pid < _GONE:
             return False
-        return (self._kernel.memory.verdict(pid) or self._default) is Verdict.INCLUDE
+        return (self._kernel.memory.marks.verdict(pid) or self._default) is Verdict.INCLUDE
 
 
 async def _written(mappings: Mappings) -> None:

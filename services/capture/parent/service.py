@@ -227,7 +227,7 @@ class Service:
         return self.reader.memory.counter(name) if self.reader else 0
 
     def _rule(self, pid: int) -> str:
-        verdict = self.reader.memory.verdict(pid) if self.reader else Verdict.DEFAULT
+        verdict = self.reader.memory.marks.verdict(pid) if self.reader else Verdict.DEFAULT
         return coverage.rule(verdict, default_verdict(self.settings.pids))
 
     # --- answers ---

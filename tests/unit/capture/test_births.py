@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.capture.child.births import LOOKED_AT, Births
 from services.capture.layout import CONNECTION_KEY
+from services.capture.memory import Marks
 
 LIVING, ENDED = 7, 8
 
@@ -33,8 +34,9 @@ class Kept:
 class Processes:
     refused = 0
 
-    def generation(self, pid: int) -> int:
-        return {LIVING: 8, ENDED: 16}[pid]
+    def __init__(self) -> None:
+        self.marks = Marks(memoryview(bytearray(4096)))
+        self.marks._of[LIVING], self.marks._of[ENDED] = 8, 16
 
     def counter(self, name: str) -> int:
         assert name == "births_refused"
@@ -81,3 +83,11 @@ def test_one_that_was_freed_meanwhile_stops_nothing() -> None:
     del births.births[key(LOOKED_AT, LIVING)]
     swept.tick()
     assert all(CONNECTION_KEY.unpack(found)[1] == LIVING for found in births.births)
+
+
+def test_a_pid_that_was_not_possible_when_the_programs_were_loaded_stops_nothing() -> None:
+    births, processes = Kept([key(1, 4096 + LIVING), key(2, 4096 + ENDED)]), Processes()
+    swept = Births(births, processes)
+    processes.refused = 1
+    swept.tick()
+    assert list(births.births) == [key(1, 4096 + LIVING)]
