@@ -7,7 +7,6 @@ whichever cgroup namespace: paths are searched, never anchored.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 # Kubernetes' own: what follows the last pod is the container, and deeper ones are its own business.
 _POD = re.compile(
@@ -27,28 +26,21 @@ _ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
 _NO_CONTAINER = ("qemu-", "lxc-")  # machines of libvirt's
 
 
-class Found(NamedTuple):
-    """`everywhere`: the cgroup v2 path alone says it, and so of whoever has that path."""
-
-    container: str  # its id, or empty: in none that is known
-    everywhere: bool
-
-
-def container(text: str) -> Found:
+def container(text: str) -> str:
+    """Its id, or empty: in none that is known. Version 2 is asked first."""
     lines = [line.split(":", 2) for line in text.splitlines()]
     paths = [(fields[0] == "0", fields[2]) for fields in lines if len(fields) == 3]
-    for is_v2, path in sorted(paths, reverse=True):
-        if name := _in_path(path):
-            return Found(name, is_v2)
-    return Found("", [is_v2 for is_v2, _ in paths] == [True])
+    names = (of_path(path) for _, path in sorted(paths, reverse=True))
+    return next(filter(None, names), "")
 
 
-def of_path(path: str) -> Found:
-    """By a path of cgroup v2 alone."""
-    return Found(_in_path(path), everywhere=True)
+def older(text: str) -> str:
+    """What of it is version 1's; nothing where there is only version 2."""
+    return "".join(line for line in text.splitlines(True) if not line.startswith("0::"))
 
 
-def _in_path(path: str) -> str:
+def of_path(path: str) -> str:
+    """By a single path, of whichever version."""
     pods = list(_POD.finditer(path))
     if pods:
         within = _ID.search(path, pods[-1].end())

@@ -55,3 +55,20 @@ def test_what_was_learnt_of_a_cgroup_outlives_it(cgroup: Path) -> None:
         assert asked.of(ended_in(cgroup.parent), number).name == "web"
     finally:
         cgroup.mkdir()
+
+
+def test_a_process_that_has_moved_does_not_take_its_old_cgroup_along(cgroup: Path) -> None:
+    """What /proc says is of now; the number is of when the connection began."""
+    asked = Owners()
+    other = cgroup.with_name(f"docker-{'d0' * 32}.scope")
+    other.mkdir()
+    try:
+        script = f"echo $$ > {other}/cgroup.procs && echo && read _"
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(["sh", "-c", script], **pipes) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"\n"
+            assert asked.of(process.pid, cgroup.stat().st_ino).id == IDENTITY
+            assert asked.of(process.pid, other.stat().st_ino).id == "d0" * 32
+    finally:
+        other.rmdir()

@@ -1,7 +1,9 @@
 """Which container a process is in, asked the moment its connection is heard of.
 
-A process may have ended by then: its cgroup's number, which the kernel told with the connection,
-leads to the path for as long as the cgroup is there. What a number means never changes.
+Its cgroup's number, which the kernel told with the connection, leads to the path for as long as
+the cgroup is there, whatever the process has become; what a number means never changes. What /proc
+says is of now, and of whoever has that pid now: it is asked where the number leads nowhere, and
+never learnt.
 """
 
 from __future__ import annotations
@@ -15,13 +17,14 @@ from services.messages import Container
 
 MOST = 4096
 MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
-_ROOT = 1  # the number of the root cgroup: where everybody is who is in none
 
 
 class Owners:
     def __init__(self) -> None:
         self.known: Mapping[str, Container] = {}
         self._by_cgroup: dict[int, str] = {}
+        own = procfs.cgroup(os.getpid())
+        self._is_alone = own is not None and not cgroups.older(own)  # there is no version 1
 
     def of(self, tgid: int, cgroup: int) -> Container:
         identity = self._by_cgroup.get(cgroup)
@@ -30,13 +33,18 @@ class Owners:
         return self.known.get(identity) or Container(id=identity)
 
     def _ask(self, tgid: int, cgroup: int) -> str:
-        text = procfs.cgroup(tgid)
-        found = cgroups.container(text) if text else cgroups.of_path(path_of(cgroup))
-        if found.everywhere and cgroup > _ROOT:
-            while len(self._by_cgroup) >= MOST:
-                self._by_cgroup.pop(next(iter(self._by_cgroup)))
-            self._by_cgroup[cgroup] = found.container
-        return found.container
+        path = path_of(cgroup)
+        found = cgroups.of_path(path)
+        if path and (found or self._is_alone):
+            self._learn(cgroup, found)
+            return found
+        text = procfs.cgroup(tgid) or ""
+        return cgroups.container(cgroups.older(text) if path else text)
+
+    def _learn(self, cgroup: int, identity: str) -> None:
+        while len(self._by_cgroup) >= MOST:
+            self._by_cgroup.pop(next(iter(self._by_cgroup)))
+        self._by_cgroup[cgroup] = identity
 
 
 def path_of(cgroup: int) -> str:

@@ -28,7 +28,7 @@ class Containers:
 
     def of(self, pid: int) -> Container:
         """One without id where the process is in none."""
-        identity = cgroups.container(procfs.cgroup(pid) or "").container
+        identity = cgroups.container(procfs.cgroup(pid) or "")
         if not identity:
             return Container(id="")
         due, known = self._known.get(identity, (0.0, None))

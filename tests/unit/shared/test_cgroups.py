@@ -75,18 +75,20 @@ OTHERS = {
 
 @pytest.mark.parametrize(("text", "container"), CONTAINERS.values(), ids=CONTAINERS)
 def test_the_container_is_found(text: str, container: str) -> None:
-    assert cgroups.container(text).container == container
+    assert cgroups.container(text) == container
 
 
 @pytest.mark.parametrize("text", OTHERS.values(), ids=OTHERS)
 def test_who_is_in_none_is_in_none(text: str) -> None:
-    assert cgroups.container(text).container == ""
+    assert cgroups.container(text) == ""
 
 
-def test_only_version_2_speaks_for_everybody_with_its_path() -> None:
-    assert cgroups.container(v2(f"/docker/{A}")).everywhere
-    assert cgroups.container(v2("/system.slice/nginx.service")).everywhere
-    assert cgroups.container(f"4:memory:/docker/{A}\n0::/docker/{A}\n").everywhere
-    assert not cgroups.container(f"4:memory:/docker/{A}\n0::/system.slice/x.service\n").everywhere
-    assert not cgroups.container("4:memory:/\n0::/\n").everywhere
-    assert cgroups.of_path(f"/sys/fs/cgroup/docker/{A}").container == A
+def test_a_path_alone_says_it_too() -> None:
+    assert cgroups.of_path(f"/sys/fs/cgroup/docker/{A}") == A
+    assert cgroups.of_path("/sys/fs/cgroup") == ""
+
+
+def test_what_version_1_says_is_told_apart() -> None:
+    assert cgroups.older(v2(f"/docker/{A}")) == ""
+    text = f"4:memory:/docker/{A}\n1:name=systemd:/\n0::/system.slice/x.service\n"
+    assert cgroups.older(text) == f"4:memory:/docker/{A}\n1:name=systemd:/\n"
