@@ -20,6 +20,7 @@ from services.capture.layout import Verdict
 REST_SHARE = 30  # times what the last events have cost: at most some 3 % of a core
 MOST_REST = 0.25  # seconds: what is to be named must be found soon
 _NAME_OF_PROTOCOL = "system.sockprotoname"
+_SOCKET = "socket:["  # a file's link begins with a slash
 _NO_SOCKET = (errno.ENODATA, errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -67,9 +68,13 @@ class Overhearing:
 
 
 def _protocol(pid: int, descriptor: int) -> str:
-    """`TCP`, `UDPv6` …; `-` where it is no socket, empty where it can't be told any more."""
+    """`TCP`, `UDPv6` …; `-` where it is no socket, empty where it can't be told any more. What is
+    none is not asked: a file's attributes are its file system's, which may never answer."""
+    path = f"{procfs.PROC}/{pid}/fd/{descriptor}"
     try:
-        name = os.getxattr(f"/proc/{pid}/fd/{descriptor}", _NAME_OF_PROTOCOL)
+        if not os.readlink(path).startswith(_SOCKET):
+            return "-"
+        name = os.getxattr(path, _NAME_OF_PROTOCOL)
     except OSError as error:
         return "-" if error.errno in _NO_SOCKET else ""
     return name.rstrip(b"\0").decode(errors="replace")
@@ -79,6 +84,17 @@ def _owner(pid: int) -> Owner | None:
     found = procfs.stat(pid)
     if found is None:
         return None
-    path = procfs.executable(pid)
-    link = procfs.link(path)
-    return Owner(found.start_boot_ns, found.process, "" if link == path else procfs.shown(link))
+    return Owner(found.start_boot_ns, found.process, procfs.shown(_executable(pid)))
+
+
+def _executable(pid: int) -> str:
+    """The path that opens here what the process runs; empty where there is none, as in a container:
+    another file of that name would be taken for it. Of a process with another root no file is
+    touched."""
+    own = procfs.executable(pid)
+    try:
+        path = os.readlink(own)
+        is_here = os.path.samefile(procfs.in_root(pid, "/"), "/") and os.path.samefile(own, path)
+    except (OSError, ValueError):
+        return ""
+    return path if is_here else ""
