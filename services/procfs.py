@@ -59,13 +59,6 @@ def arguments(pid: int) -> tuple[str, ...]:
     return tuple(os.fsdecode(part) for part in raw.split(b"\0")[:-1])
 
 
-def is_own(words: tuple[str, ...]) -> bool:
-    """Whether a command line is Plainwire's: its script, or `python -m services…`."""
-    script = any(os.path.basename(word) == "plainwire" for word in words[:2])
-    module = "".join(words[2:3]) if words[1:2] == ("-m",) else ""
-    return script or module.startswith("services.")
-
-
 def is_alive(pid: int, start_boot_ns: int) -> bool:
     """Whether that very process is; a start of 0 is any."""
     found = stat(pid)

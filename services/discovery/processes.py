@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from services import procfs
+from services import ourselves, procfs
 from services.discovery import libraries
 from services.discovery.files import Files
 from services.discovery.inventory import Reach, Seen
@@ -61,7 +61,7 @@ class Scan:
         on_wire = self.wired.of(pid, status.start_boot_ns) is not None
         if not (reaches or on_wire):
             return None
-        if pid == os.getpid() or procfs.is_own(procfs.arguments(pid)):
+        if pid == os.getpid() or ourselves.is_own(procfs.arguments(pid)):
             return None
         seen = Seen(
             pid=pid,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from services import procfs
+from services import ourselves, procfs
 from services.capture.channel import Overheard
 from services.capture.parent.onwire import Fact, Facts, sighting
 from services.capture.parent.sights import Sights
@@ -53,4 +53,4 @@ class Sockets:
 
 
 def _is_own(pid: int) -> bool:
-    return procfs.is_own(procfs.arguments(pid))
+    return ourselves.is_own(procfs.arguments(pid))
