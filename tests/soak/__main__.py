@@ -4,6 +4,7 @@ scripts/soak restart [--kills 50] [--rate 500]     parse and collect, real captu
 scripts/soak kills [--kills 50]                    capture, under a target's full load
 scripts/soak cycles [--cycles 1000]                probes attached and detached
 scripts/soak cluster                               leaders of three servers, R3 streams
+scripts/soak duplicates                            of three servers, without our services
 scripts/soak bus                                   a single server that forgets everything
 scripts/soak model [--examples 5000]               crashes between any two awaits, in memory
 scripts/soak steady [--minutes 10]                 capture's memory under load
@@ -17,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.soak import away, harmless, model, repeated, restart, steady
+from tests.soak import away, duplicates, harmless, model, repeated, restart, steady
 
 Proof = Callable[[argparse.Namespace], None]
 
@@ -26,6 +27,7 @@ PROOFS: dict[str, Proof] = {
     "kills": harmless.kills,
     "cycles": harmless.cycles,
     "cluster": repeated.cluster,
+    "duplicates": duplicates.run,
     "bus": repeated.bus,
     "model": model.run,
     "steady": steady.run,

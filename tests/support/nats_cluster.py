@@ -62,6 +62,10 @@ cluster {{ name: "test", listen: "127.0.0.1:{self._routes[server]}", routes: [{r
             time.sleep(0.1)
         raise TimeoutError(f"nobody leads {stream}: {self._told()}")
 
+    def ends_of(self, stream: str) -> list[int]:
+        """Its last sequence, by each server's own word."""
+        return [end for told in self._told() for name, end, _ in told if name == stream]
+
     def wait_ready(self) -> None:
         """Until each of the three holds all that there is. A server that was killed has forgotten
         what it held in memory and comes back empty: while it fills up again only two copies are
