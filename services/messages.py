@@ -235,7 +235,9 @@ class Coverage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     shed_connections: int = 0  # since this epoch began: not captured, to stay within the budget
     shed_bytes: int = 0
     untold_targets: int = 0  # files that discovery's one message had no room for: not probed
-    untold_processes: int = 0
+    untold_processes: int = 0  # that discovery's message or this one had no room for
+    untold_files: int = 0  # of `attached` and `failed`, that this message had no room for
+    untold_sites: int = 0  # likewise of the sites of `attached`
 
 
 # --- capture -> parse: plainwire.raw.<shard>.<node>; records.py frames head and records -----------

@@ -1,14 +1,15 @@
 """Publications to JetStream that are on their way: a bounded window, acknowledged or sent again.
 
 A publication keeps its message id however often it is sent, so the server stores it once. The
-window is the back-pressure: `publish` waits while it is full. Nothing is given up here; what must
-not wait (capture) keeps a spool of its own in front.
+window is the back-pressure: `publish` waits while it is full. Nothing is given up here but what no
+server would take (too large, no subject); what must not wait (capture) keeps a spool in front.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -23,13 +24,24 @@ RESEND_AFTER = 5.0  # seconds without an answer
 RETRY_AFTER = 0.25  # seconds after a refusal, and twice as long after each further one
 RETRY_AT_MOST = 4.0
 
+GIVEN_UP = 0  # no message's sequence
+_NEVER = (
+    nats.errors.MaxPayloadError,
+    nats.errors.BadSubjectError,
+    nats.errors.BadHeaderError,
+    ValueError,
+)
+
 Stored = Callable[[int], None]
+
+log = logging.getLogger("plainwire.bus")
 
 
 @dataclass(slots=True, eq=False)
 class Publication:
-    """`stored` is told the stream sequence once the server has it; it goes out no more once `still`
-    says no: its owner has lost the shard, and ids older than the stream's window protect nobody."""
+    """`stored` is told the stream sequence once the server has it, or GIVEN_UP where it never will.
+    It goes out no more once `still` says no: its owner has lost the shard, and ids older than the
+    stream's window protect nobody."""
 
     subject: str
     payload: bytes
@@ -40,6 +52,10 @@ class Publication:
     resend_at: float = 0.0
     attempts: int = 0
 
+    def size(self) -> int:
+        """As the server measures it: headers count."""
+        return len(self.payload) + sum(len(k) + len(v) + 4 for k, v in self.headers.items()) + 12
+
 
 @dataclass(slots=True)
 class PublishCounters:
@@ -49,6 +65,7 @@ class PublishCounters:
     resent: int = 0
     refused: int = 0
     dropped: int = 0
+    given_up: int = 0
 
 
 @dataclass
@@ -108,11 +125,13 @@ class Publisher:
         self.counters.resent += 1
         await self._send(number, publication)
 
-    async def _forget(self, number: int, publication: Publication) -> None:
+    async def _forget(self, number: int, publication: Publication) -> bool:
+        """False where that was done before."""
+        found = self._pending.pop(number, None) is not None
+        self._pending_bytes -= len(publication.payload) if found else 0
         async with self._changed:
-            if self._pending.pop(number, None) is not None:
-                self._pending_bytes -= len(publication.payload)
             self._changed.notify_all()
+        return found
 
     async def _restore_streams(self) -> None:
         if self._stream_is_missing:
@@ -139,6 +158,9 @@ class Publisher:
         return len(self._pending) < MAX_MESSAGES and self._pending_bytes + size <= MAX_BYTES
 
     async def _send(self, number: int, publication: Publication) -> None:
+        if publication.size() > self.client.max_payload:
+            await self._give_up(number, publication)
+            return
         publication.attempts += 1
         publication.resend_at = asyncio.get_running_loop().time() + RESEND_AFTER
         try:
@@ -148,8 +170,18 @@ class Publisher:
                 reply=f"{self._inbox}.{number}",
                 headers=publication.headers or None,
             )
-        except (nats.errors.OutboundBufferLimitError, nats.errors.ConnectionClosedError):
+        except _NEVER:
+            await self._give_up(number, publication)
+        except nats.errors.Error:
             publication.resend_at = 0.0  # goes out once the client is connected again
+
+    async def _give_up(self, number: int, publication: Publication) -> None:
+        """No server would ever take it; whoever waits for it must not wait for ever."""
+        self.counters.given_up += 1
+        area = ".".join(publication.subject.split(".")[:2])
+        log.warning("%s: a message of %d bytes isn't taken", area, len(publication.payload))
+        if await self._forget(number, publication) and publication.stored is not None:
+            publication.stored(GIVEN_UP)
 
     async def _on_answer(self, message: Msg) -> None:
         number = int(message.subject.rpartition(".")[2])

@@ -103,6 +103,7 @@ class Runtime:
             "bus_refused": publisher.counters.refused,
             "bus_pending": publisher.pending,
             "bus_dropped": publisher.counters.dropped,
+            "bus_given_up": publisher.counters.given_up,
             "bus_waiting_ms": int(publisher.waiting() * 1000),
             "bus_disconnects": counters.disconnects,
             "bus_reconnects": counters.reconnects,

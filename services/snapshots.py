@@ -20,6 +20,7 @@ from services.arrivals import Arrivals
 from services.buckets import Bucket, Conflict, Entry, Part, Unavailable
 from services.cursor import StreamPosition
 from services.groups import GROUPS, Written
+from services.publishing import GIVEN_UP
 
 REST = -1  # the group of everything that belongs to no connection
 INLINE = 16 * 1024  # bytes of the rest that stand in the head itself
@@ -188,6 +189,8 @@ class Snapshots:
         while not everything.complete():
             self._check()
             await everything.wait(1.0)
+        if any(GIVEN_UP in revisions for revisions in sent.values()):
+            raise Unavailable("a part")
         return {group: tuple(revisions) for group, revisions in sent.items()}
 
     async def _replace(self, head: Head) -> None:

@@ -84,12 +84,13 @@ async def capture(given: Runtime, settings: Settings, begin: Begin, life: Life) 
         budget = tasks.create_task(work.budget.run(), name="budget")
         lives = tasks.create_task(work.supervisor.run(life), name="lives")
         loops = [
-            tasks.create_task(loop(), name=loop.__name__)
+            tasks.create_task(loop(), name=loop.__qualname__)
             for loop in (
                 work.delivery.run,
                 work.follow_targets,
-                work.repeat_coverage,
+                work.telling.run,
                 work.sights.run,
+                work.sockets.run,
             )
         ]
         await given.stopping.wait()

@@ -37,16 +37,24 @@ def overview(coverage: Coverage, width: int) -> Iterator[str]:
         yield from _rows(entry, width)
     for file, reason in coverage.failed:
         yield from _wrapped(f"not probed: {file}: {reason}", "", width)
-    if coverage.untold_targets or coverage.untold_processes:
-        yield from _wrapped(
-            f"too many for one message: {coverage.untold_targets} files are not probed, "
-            f"{coverage.untold_processes} processes not listed", "", width
-        )  # fmt: skip
+    yield from _wrapped(_untold(coverage), "", width)
     if coverage.degraded:
         yield from _wrapped(f"degraded: {coverage.degraded}", "", width)
     if not entries:
         files = ", ".join(target.name for target in coverage.attached) or "no file"
         yield from _wrapped(f"probes on {files}", "", width)
+
+
+def _untold(coverage: Coverage) -> str:
+    """What one message had no room for."""
+    counts = (
+        (coverage.untold_targets, "files are not probed"),
+        (coverage.untold_processes, "processes not listed"),
+        (coverage.untold_files, "files not listed"),
+        (coverage.untold_sites, "sites of probes not listed"),
+    )
+    told = ", ".join(f"{count} {what}" for count, what in counts if count)
+    return f"too many for one message: {told}" if told else ""
 
 
 def _rows(entry: CoverageEntry, width: int) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 
 import msgspec
 
@@ -17,12 +18,13 @@ class Hints:
         self._pids: set[int] | None = set()
         self._heard = asyncio.Event()
         self._wired: list[Sighting] = []
+        self.wired_dropped = 0
 
     def hear(self, payload: bytes) -> None:
         """A hint that names nobody asks for a scan of all."""
         try:
             sightings = msgspec.json.decode(payload, type=Sightings).sightings
-            self._wired += (s for s in sightings if s.kind == "tls_on_wire")
+            self._add(s for s in sightings if s.kind == "tls_on_wire")
             pids = {sighting.pid for sighting in sightings}
         except (msgspec.DecodeError, ValueError):
             pids = set()
@@ -34,8 +36,15 @@ class Hints:
 
     def wired(self) -> list[Sighting]:
         """What was sighted on the wire since the last call."""
-        found, self._wired = self._wired[-MOST:], []
+        found, self._wired = self._wired, []
         return found
+
+    def _add(self, wired: Iterable[Sighting]) -> None:
+        """The latest are kept; capture tells the others again."""
+        self._wired += wired
+        excess = max(0, len(self._wired) - MOST)
+        del self._wired[:excess]
+        self.wired_dropped += excess
 
     async def wait(self, due: float) -> frozenset[int] | None:
         """The processes to look at; None for all, at the latest when that is due (monotonic)."""

@@ -110,6 +110,7 @@ async def publish_changes(running: Runtime, discovery: Discovery, hints: Hints) 
     due = 0.0
     while True:
         discovery.hear(hints.wired())
+        discovery.counters["wired_dropped"] = hints.wired_dropped
         if pids is None:
             due = time.monotonic() + discovery.settings.interval
             state = await asyncio.to_thread(discovery.look)

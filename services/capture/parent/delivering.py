@@ -10,18 +10,20 @@ from collections.abc import Callable
 
 from services import subjects
 from services.bus import Bus, Outgoing
+from services.capture.parent.accounts import Accounts
 from services.capture.parent.batches import Batch
-from services.capture.parent.spool import Spool
+from services.capture.parent.spool import Spool, payload_bytes
+from services.publishing import GIVEN_UP
 
 WINDOW = 16 << 20  # bytes that are not stored yet
 WAIT_FOR_BUS = 0.1  # seconds between two looks whether it is there again
 
 
 class Delivery:
-    """`stored` is told of each batch that the bus has."""
+    """`accounts` are told of each batch that the bus has, or doesn't take."""
 
-    def __init__(self, bus: Bus, spool: Spool, node: str, stored: Callable[[Batch], None]) -> None:
-        self._bus, self._spool, self._node, self._stored = bus, spool, node, stored
+    def __init__(self, bus: Bus, spool: Spool, node: str, accounts: Accounts) -> None:
+        self._bus, self._spool, self._node, self._accounts = bus, spool, node, accounts
         self.links: tuple[str, ...] = ()
         self.under_way = 0
         self._sending: Batch | None = None
@@ -49,9 +51,12 @@ class Delivery:
     async def _publish(self, batch: Batch) -> None:
         size = len(batch.data)
 
-        def stored(_: int) -> None:
+        def stored(sequence: int) -> None:
             self.under_way -= size
-            self._stored(batch)
+            if sequence == GIVEN_UP:
+                self._accounts.given_up(batch, payload_bytes(batch))
+            else:
+                self._accounts.stored(batch)
             self._changed.set()
 
         subject = subjects.raw(batch.shard, self._node)

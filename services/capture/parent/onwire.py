@@ -13,6 +13,9 @@ from services.messages import CoverageEntry, Sighting, TlsProcess
 
 MAX_FACTS = 4096
 KEPT_NS = 60_000_000_000
+SIGHT_AFTER_NS = 1_000_000_000  # again, and twice as long after each further time
+SIGHT_AT_LEAST_NS = 32_000_000_000
+MAX_PATH = 4096  # what is longer opens no file
 TICK_NS = 10_000_000  # what /proc says of a start is that exact
 
 
@@ -23,6 +26,8 @@ class Fact:
     rule: str  # by which it is excluded, as long as it lived
     ended_ns: int = 0
     entry: CoverageEntry | None = None  # as it was told while it lived
+    sight_at_ns: int = 0  # again, where nobody has named it
+    sight_pause_ns: int = SIGHT_AFTER_NS
 
 
 class Facts:
@@ -36,7 +41,8 @@ class Facts:
             same = known is not None and known.told.start_boot_ns == told.start_boot_ns
             since = known.since_ns if known and same else now_ns
             entry = known.entry if known and same else None
-            self.by_pid[told.pid] = Fact(told, since, rule(told.pid), entry=entry)
+            due = now_ns + SIGHT_AFTER_NS
+            self.by_pid[told.pid] = Fact(told, since, rule(told.pid), 0, entry, due)
         while len(self.by_pid) > MAX_FACTS:
             del self.by_pid[next(iter(self.by_pid))]
             self.evicted += 1
@@ -56,14 +62,20 @@ class Facts:
             if fact is not None and not fact.ended_ns and not entry.pending:
                 fact.entry = entry
 
-    def unnamed(self, named: Iterable[TlsProcess]) -> tuple[Sighting, ...]:
-        """Sightings of those that discovery has not named yet."""
+    def unnamed(self, named: Iterable[TlsProcess], now_ns: int) -> tuple[Sighting, ...]:
+        """Sightings that are due, of those that discovery has not named yet."""
+        if not self.by_pid:
+            return ()
         known = {process.pid: process for process in named if process.seen_on_wire}
-        return tuple(
-            sighting(fact.told)
-            for pid, fact in self.by_pid.items()
-            if pid not in known or not is_same(known[pid], fact)
-        )
+        found = list[Sighting]()
+        for pid, fact in self.by_pid.items():
+            if pid in known and is_same(known[pid], fact):
+                fact.sight_pause_ns, fact.sight_at_ns = SIGHT_AFTER_NS, 0
+            elif fact.sight_at_ns <= now_ns:
+                fact.sight_at_ns = now_ns + fact.sight_pause_ns
+                fact.sight_pause_ns = min(2 * fact.sight_pause_ns, SIGHT_AT_LEAST_NS)
+                found.append(sighting(fact.told))
+        return tuple(found)
 
 
 def sighting(told: OnWire) -> Sighting:
@@ -72,7 +84,7 @@ def sighting(told: OnWire) -> Sighting:
         kind="tls_on_wire",
         start_boot_ns=told.start_boot_ns,
         process=told.process,
-        executable=told.executable,
+        executable=told.executable if len(told.executable) <= MAX_PATH else "",
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from services import subjects
-from services.bus import Incoming, Outgoing
+from services.bus import Incoming
 from services.capture import layout
 from services.capture.channel import (
     Attached,
@@ -43,6 +43,7 @@ from services.capture.parent.sights import Sights
 from services.capture.parent.sockets import Sockets
 from services.capture.parent.spool import Spool
 from services.capture.parent.supervising import Supervisor
+from services.capture.parent.telling import Telling
 from services.capture.settings import Settings
 from services.messages import Coverage, Position, ServiceLedger, Target, Targets
 from services.records import EPOCH_BITS
@@ -70,7 +71,7 @@ class Service:
         settings, bus = self.settings, self.runtime.bus
         self.epoch, self.accounts = 0, Accounts()
         self.spool = Spool(settings.spool_mib << 20)
-        self.delivery = Delivery(bus, self.spool, settings.node, self.accounts.stored)
+        self.delivery = Delivery(bus, self.spool, settings.node, self.accounts)
         restarts = Restarts(settings.restarts, settings.breaker_seconds)
         silence = settings.silence_seconds
         self.supervisor = Supervisor(self, lambda: Life(self.begin), restarts, silence)
@@ -86,8 +87,8 @@ class Service:
         self._told: dict[str, int] = {}  # classes
         self._shed: dict[int, int] = {}  # living connections, by process
         self._asked: dict[int, asyncio.Event] = {}
-        self._changed = asyncio.Event()
-        self.sockets = Sockets(self.sights, self._changed.set)
+        self.telling = Telling(bus, settings, self._coverage)
+        self.sockets = Sockets(self.sights, self.telling.changed)
 
     async def follow_on(self) -> None:
         """The epoch grows over restarts even where the clock was set back between them."""
@@ -150,7 +151,7 @@ class Service:
         self.attached.clear()
         for asked in self._asked.values():
             asked.set()
-        self._changed.set()
+        self.telling.changed()
 
     def _looked(self, looked: Looked) -> None:
         if self.reader is None:
@@ -173,7 +174,7 @@ class Service:
                 log.warning("not attached: %s", reason)
         self.failed = told.failed
         self.counters.reconciled += 1
-        self._changed.set()
+        self.telling.changed()
 
     # --- targets in, coverage out ---
 
@@ -193,22 +194,9 @@ class Service:
             value for key, value in message.headers.items() if key.lower() == "traceparent"
         )
         self._allow()
-        self._changed.set()
+        self.telling.changed()
         if self.life is not None:
             self.life.tell(Follow(self.targets.targets, self.targets.containers))
-
-    async def repeat_coverage(self) -> None:
-        """When something has changed, and now and then."""
-        while True:
-            try:
-                async with asyncio.timeout(self.settings.coverage_seconds):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
-            self._changed.clear()
-            subject = subjects.coverage(self.settings.node)
-            told = msgspec.json.encode(self._coverage())
-            await self.runtime.bus.publish(Outgoing(subject, told))
 
     def _coverage(self) -> Coverage:
         targets = self.targets or Targets(node=self.settings.node, time_ns=0, targets=())
@@ -295,6 +283,7 @@ class Service:
             "load_per_mille": int(10 * self.budget.load),
             **self.sights.counters(),
             **self.sockets.counters(),
+            **self.telling.counters(),
             **{name: self._shared(name) for name in layout.SHARED_COUNTERS},
             **{name: getattr(self.counters, name) for name in self.counters.__dataclass_fields__},
         }

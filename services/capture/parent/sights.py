@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import msgspec
+import nats.errors
 
 from services import subjects
 from services.bus import Bus
@@ -36,15 +38,22 @@ class Sights:
 
     async def run(self) -> None:
         """For ever."""
-        subject = subjects.sightings(self._node)
         while True:
-            sightings = await self._waiting.get()
-            message = Sightings(node=self._node, sightings=sightings)
-            if self._bus.connected:
-                await self._bus.client.publish(subject, msgspec.json.encode(message))
-                self._told += len(sightings)
-            else:
-                self._dropped += len(sightings)
+            for piece in pieces(self._node, await self._waiting.get(), self._bus.max_payload):
+                told = await self._publish(piece)
+                self._told += len(piece.sightings) if told else 0
+                self._dropped += 0 if told else len(piece.sightings)
+
+    async def _publish(self, piece: Sightings) -> bool:
+        """False where the bus is away, or takes no message of this size."""
+        payload = msgspec.json.encode(piece)
+        if not self._bus.connected or len(payload) > self._bus.max_payload:
+            return False
+        try:
+            await self._bus.client.publish(subjects.sightings(self._node), payload)
+        except nats.errors.Error:
+            return False
+        return True
 
     def counters(self) -> dict[str, int]:
         return {
@@ -53,3 +62,18 @@ class Sights:
             "sightings_refused": self._refused,
             "mappings_missed": self._missed,
         }
+
+
+def pieces(node: str, sightings: tuple[Sighting, ...], max_bytes: int) -> Iterator[Sightings]:
+    """As few messages as have room for them; one that alone is too large is alone."""
+    empty = len(msgspec.json.encode(Sightings(node=node, sightings=())))
+    taken, room = list[Sighting](), max_bytes - empty
+    for sighting in sightings:
+        size = len(msgspec.json.encode(sighting)) + 1
+        if taken and size > room:
+            yield Sightings(node=node, sightings=tuple(taken))
+            taken, room = [], max_bytes - empty
+        taken.append(sighting)
+        room -= size
+    if taken:
+        yield Sightings(node=node, sightings=tuple(taken))

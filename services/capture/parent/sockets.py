@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from services import ourselves, procfs
 from services.capture.channel import Overheard
 from services.capture.parent.onwire import Fact, Facts, sighting
 from services.capture.parent.sights import Sights
 from services.messages import Coverage, TlsProcess
+
+SIGHTED_EVERY = 1.0  # second: as often it is asked who has to be sighted again
 
 
 class Sockets:
@@ -18,6 +21,7 @@ class Sockets:
     def __init__(self, sights: Sights, changed: Callable[[], None]) -> None:
         self._sights, self._facts, self._last = sights, Facts(), Overheard(())
         self._changed = changed
+        self._named: tuple[TlsProcess, ...] = ()
         self.users: Mapping[int, tuple[str, str]] = {}
 
     def hear(self, message: Overheard, rule: Callable[[int], str]) -> None:
@@ -29,11 +33,17 @@ class Sockets:
         if found:
             self._changed()
 
-    def facts(self, named: Iterable[TlsProcess]) -> Mapping[int, Fact]:
-        """By process. Whoever discovery hasn't named is sighted again: it may not have been there,
-        or has begun anew."""
+    async def run(self) -> None:
+        """For ever: whoever discovery hasn't named is sighted again, ever more seldom; it may not
+        have been there, or has begun anew."""
+        while True:
+            await asyncio.sleep(SIGHTED_EVERY)
+            self._sights.tell(self._facts.unnamed(self._named, time.time_ns()))
+
+    def facts(self, named: tuple[TlsProcess, ...]) -> Mapping[int, Fact]:
+        """By process; discovery has named these."""
+        self._named = named
         self._facts.check(procfs.is_alive, time.time_ns())
-        self._sights.tell(self._facts.unnamed(named))
         return self._facts.by_pid
 
     def remember(self, coverage: Coverage) -> Coverage:

@@ -9,6 +9,7 @@ from services.capture.parent import onwire
 from services.capture.parent.onwire import KEPT_NS, Facts
 from services.messages import CoverageEntry, TlsProcess
 
+LATE = 10**12
 APP = OnWire(pid=7, start_boot_ns=5, process="app", executable="/bin/app", tcp=True)
 
 
@@ -38,12 +39,34 @@ def test_a_process_that_ended_is_kept_for_a_minute() -> None:
 
 def test_discovery_is_told_again_until_it_names_the_process() -> None:
     facts = heard(APP)
-    (told,) = facts.unnamed(())
+    assert facts.unnamed((), 101) == ()  # it was told just now
+    (told,) = facts.unnamed((), LATE)
     assert (told.pid, told.kind, told.executable) == (7, "tls_on_wire", "/bin/app")
     named = TlsProcess(pid=7, start_boot_ns=5, process="app", seen_on_wire=True)
-    assert facts.unnamed([named]) == ()
-    assert len(facts.unnamed([msgspec.structs.replace(named, seen_on_wire=False)])) == 1
-    assert len(facts.unnamed([msgspec.structs.replace(named, start_boot_ns=10**9)])) == 1
+    assert facts.unnamed([named], 2 * LATE) == ()
+    assert len(facts.unnamed([msgspec.structs.replace(named, seen_on_wire=False)], 3 * LATE)) == 1
+    assert len(facts.unnamed([msgspec.structs.replace(named, start_boot_ns=10**9)], 4 * LATE)) == 1
+
+
+def test_who_stays_unnamed_is_told_ever_more_seldom() -> None:
+    facts, second = heard(APP), 1_000_000_000
+    told = [n for n in range(1, 200) if facts.unnamed((), 100 + n * second)]
+    assert told == [1, 2, 4, 8, 16, 32, 64, 96, 128, 160, 192]
+
+
+def test_who_was_named_and_is_no_more_is_told_at_once() -> None:
+    facts = heard(APP)
+    for n in range(1, 5):
+        facts.unnamed((), n * LATE)
+    named = TlsProcess(pid=7, start_boot_ns=5, process="app", seen_on_wire=True)
+    assert facts.unnamed([named], 4 * LATE + 1) == ()
+    assert len(facts.unnamed((), 4 * LATE + 2)) == 1
+
+
+def test_a_path_that_opens_nothing_is_not_told() -> None:
+    longest = "/" * onwire.MAX_PATH
+    for path, told in ((longest, longest), (longest + "/", "")):
+        assert onwire.sighting(msgspec.structs.replace(APP, executable=path)).executable == told
 
 
 def test_facts_are_bounded_and_those_forgotten_counted() -> None:

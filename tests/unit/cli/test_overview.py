@@ -90,3 +90,5 @@ def test_many_are_said_to_be_many() -> None:
 def test_what_found_no_room_is_said() -> None:
     lines = list(overview(told(untold_targets=2, untold_processes=3), 80))
     assert lines[1] == ("too many for one message: 2 files are not probed, 3 processes not listed")
+    lines = list(overview(told(untold_files=1, untold_sites=4), 80))
+    assert lines[1] == "too many for one message: 1 files not listed, 4 sites of probes not listed"

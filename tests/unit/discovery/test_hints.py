@@ -43,6 +43,18 @@ async def test_too_many_are_a_scan_of_all() -> None:
     assert await heard.wait(time.monotonic() + 60) is None
 
 
+def test_wire_sightings_are_bounded_and_those_left_out_counted() -> None:
+    heard = Hints()
+    for first in (0, hints.MOST):
+        pids = range(first, first + hints.MOST - 100)
+        wired = tuple(Sighting(pid=pid, kind="tls_on_wire") for pid in pids)
+        heard.hear(msgspec.json.encode(Sightings(node="n", sightings=wired)))
+    found = heard.wired()
+    assert len(found) == hints.MOST
+    assert found[-1].pid == 2 * hints.MOST - 101
+    assert heard.wired_dropped == hints.MOST - 200
+
+
 async def test_what_was_sighted_on_the_wire_is_handed_over_once() -> None:
     heard = Hints()
     wired = Sighting(pid=3, kind="tls_on_wire", process="app")

@@ -14,7 +14,7 @@ from services.publishing import MESSAGE_ID, Publication, Publisher
 class Client:
     """As much of one as a publisher uses; answers are given by the test."""
 
-    is_connected = True
+    is_connected, max_payload = True, 1 << 20
 
     def __init__(self) -> None:
         self.replies: list[str] = []
