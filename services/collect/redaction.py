@@ -21,7 +21,10 @@ Found = list[str]  # a rule for each replacement: "header.cookie", "query.token"
 _URL_HEADERS = frozenset(
     {
         "link", "location", "content-location", "referer", "host", "refresh", "destination",
-        "x-original-url", "x-rewrite-url", "x-forwarded-uri", "x-forwarded-host",
+        "origin", "access-control-allow-origin", "x-original-url", "x-original-uri",
+        "x-rewrite-url", "x-forwarded-uri", "x-forwarded-url", "x-forwarded-host",
+        "x-forwarded-path", "x-original-path", "x-envoy-original-path", "x-request-uri",
+        "x-auth-request-redirect",
     }
 )  # fmt: skip
 _CACHED_LENGTH = 64  # names are anybody's: the cache stays small
@@ -41,6 +44,8 @@ _USERINFO = re.compile(r"((?:[a-z][a-z0-9+.-]*:)?//|(?!/))[^/?#]*@", re.IGNORECA
 _URL_USERINFO = re.compile(r"(://)[^/?#\s]*@")
 _QUERY_BEGINS = re.compile(r"[?#]")
 _PAIR = re.compile(r"(?:^|[?&;#])([^=?&;#]{1,64})=")
+_JSON_NAME = re.compile(r'"((?:[^"\\]|\\.)*+)"[\s+]*:[\s+]*(-?[0-9.]+(?=[\s+,}\]]))?')
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 _ENCODINGS = 2  # how often a URL is encoded that stands in another's query
 _WITHIN = re.compile(r"[;?#]")
 _MATRIX = re.compile(r"(;)([^=/;]*)=([^/;]*)")
@@ -82,7 +87,9 @@ def _header(name: str | None, value: str | None, found: Found) -> tuple[str | No
         case "secret" if name.strip().lower() == _SUBPROTOCOLS:
             return name, _subprotocols(value, found)
         case "secret":
-            found.append(f"header.{sensitive.rule(name)}")
+            if (rule := sensitive.rule(name, value)) is None:
+                return name, value
+            found.append(f"header.{rule}")
             return name, REPLACEMENT
         case "url":
             return name, target(value, found)
@@ -143,7 +150,7 @@ def _without_userinfo(value: str, found: Found) -> str:
 
 
 def _matrix(match: re.Match[str], found: Found) -> str:
-    rule = sensitive.rule(unquote_plus(match[2]))
+    rule = sensitive.rule(unquote_plus(match[2]), match[3])
     if rule is None:
         return match[0]
     found.append(f"query.{rule}")
@@ -161,26 +168,38 @@ def _pair(piece: str, where: str, found: Found) -> str:
     while start <= len(piece):
         boundary = _WITHIN.search(piece, start)
         end = len(piece) if boundary is None else boundary.start()
-        name, equals, _ = piece[start:end].partition("=")
-        rule = sensitive.rule(unquote_plus(name)) if equals else None
+        name, equals, value = piece[start:end].partition("=")
+        rule = sensitive.rule(unquote_plus(name), value) if equals else None
         if rule is not None:
             found.append(f"{where}.{rule}")
             return f"{piece[:start]}{name}={REPLACEMENT}"
         start = end + 1
     name, _, value = piece.partition("=")
-    if "%" in value and (hidden := _hidden(value)):
+    if ("%" in value or value[:1] in ("{", "[")) and (hidden := _hidden(value)):
         found.append(f"{where}.{hidden}")
         return f"{name}={REPLACEMENT}"
     return piece
 
 
 def _hidden(value: str) -> str | None:
-    """The rule of a secret in a URL that stands encoded in a value: `next=%2Fx%3Ftoken%3D…`."""
+    """The rule of a secret in a URL that stands encoded in a value: `next=%2Fx%3Ftoken%3D…`, or in
+    JSON."""
     for _ in range(_ENCODINGS):
         value = unquote(value)
+        if value.lstrip(" +")[:1] in ("{", "[") and (rule := _in_json(value)):
+            return rule
         for pair in _PAIR.finditer(value):
             if rule := sensitive.rule(pair[1]):
                 return rule
         if _URL_USERINFO.search(value):
             return "userinfo"
+    return None
+
+
+def _in_json(value: str) -> str | None:
+    """The first secret's rule; a name's letters may be escaped."""
+    for name in _JSON_NAME.finditer(value):
+        text = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), name[1])
+        if rule := sensitive.rule(text, name[2] or ""):
+            return rule
     return None

@@ -22,6 +22,8 @@ _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
 _UNTOLD = frozenset({"", "text/plain", "application/octet-stream"})
 _FORM_LIKE = re.compile(rb"[\w.\-\[\]%+]{1,64}=\S*\s?")
+_BOUNDARY = re.compile(r"""\bboundary\s*=\s*(?:"([^"]+)"|([^";,\s]+))""", re.IGNORECASE)
+_BORDER = re.compile(rb"^--[^\r\n]+", re.MULTILINE)
 _BLANK = re.compile(rb"\n\r?\n")
 _PART_NAME = re.compile(rb"""(?<![\w*])name\s*=\s*(?:"((?:[^"\\]|\\.)*+)|([^";\s]+))""", re.I)
 _JSON_BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*[\[{]")
@@ -37,6 +39,7 @@ _ENDS_SHORT = re.compile(_SHORT)
 _LIKELY = re.compile(
     rb'((?:%b|%b)[^"\\]{0,%d})"\s*:\s*' % (b"|".join(sensitive.FRAGMENTS), _SHORT, _REACH)
 )
+_NUMBER = re.compile(rb"-?[0-9][0-9.eE+-]*(?![^\s,}\]])")
 _VALUE = REPLACEMENT.encode()
 _QUOTED = b'"' + _VALUE + b'"'
 _NULL = b"null"
@@ -49,7 +52,7 @@ def body(data: bytes, media_type: str, found: Found) -> bytes:
     if (codec := _wide(data)) is not None:
         return _wide_json(data, codec, found)
     if media_type.lower().startswith(_MULTIPART):
-        return multipart(data, found)
+        return multipart(data, media_type, found)
     match kind(data, media_type):
         case "form" if _JSON_BEGINS.match(data):  # of clients that call everything a form
             return form(json(data, found)[0], found)
@@ -80,14 +83,23 @@ def _may_be_form(data: bytes, media_type: str) -> bool:
     return untold and _FORM_LIKE.fullmatch(data) is not None
 
 
-def multipart(data: bytes, found: Found) -> bytes:
-    """Parts by their names (RFC 7578); the last may be cut short."""
-    border = data.partition(b"\n")[0].rstrip(b"\r")
-    if not border.startswith(b"--"):
+def multipart(data: bytes, media_type: str, found: Found) -> bytes:
+    """Parts by their names (RFC 7578), behind any preamble; the last may be cut short."""
+    if (border := _border(data, media_type)) is None:
         return data
     border = b"\n" + border
     parts = (b"\n" + data).split(border)
     return border.join(_part(part, found) for part in parts)[1:]
+
+
+def _border(data: bytes, media_type: str) -> bytes | None:
+    """As the media type says, where that is so; else the first line that looks like one."""
+    if told := _BOUNDARY.search(media_type):
+        border = b"--" + (told[1] or told[2]).encode("latin-1", "replace")
+        if b"\n" + border in b"\n" + data:
+            return border
+    first = _BORDER.search(data)
+    return first[0].rstrip() if first else None
 
 
 def _part(part: bytes, found: Found) -> bytes:
@@ -96,7 +108,8 @@ def _part(part: bytes, found: Found) -> bytes:
     if blank is None or name is None or blank.end() == len(part):
         return part
     head, value = part[: blank.end()], part[blank.end() :]
-    rule = sensitive.rule((name[1] or name[2] or b"").decode(errors="replace"))
+    text = (name[1] or name[2] or b"").decode(errors="replace")
+    rule = sensitive.rule(text, value.decode("latin-1"))
     if rule is not None:
         found.append(f"body.{rule}")
         return head + _VALUE + (b"\r" if value.endswith(b"\r") else b"")
@@ -145,7 +158,7 @@ def json(data: bytes, found: Found) -> tuple[bytes, Secret | None]:
     out: list[bytes] = []
     copied, last = 0, None
     for name, position in names:
-        rule = _rule(name) if position >= copied else None
+        rule = _rule(name, data, position) if position >= copied else None
         if rule is not None:
             last = Secret(rule, position)
             for start, end, replacement in _leaves(data, position):
@@ -173,14 +186,15 @@ def _every_name(data: bytes) -> Iterator[tuple[bytes, int]]:
             yield string[1], string.end()
 
 
-def _rule(name: bytes) -> str | None:
+def _rule(name: bytes, data: bytes, position: int) -> str | None:
     text = name.decode(errors="replace")
     if "\\" in text:
         try:
             text = msgspec.json.decode(b'"%b"' % name, type=str)
         except msgspec.DecodeError:
             return None
-    return sensitive.rule(text)
+    number = _NUMBER.match(data, position)
+    return sensitive.rule(text, number[0].decode() if number else "")
 
 
 def _leaves(data: bytes, position: int) -> Iterator[tuple[int, int, bytes]]:

@@ -41,11 +41,21 @@ _ENDINGS = (
     "signing-key", "encryption-key", "credential", "credentials", "signature", "session-id",
     "sessid", "passcode", "card-number", "security-code",
 )  # fmt: skip
-_LAST_WORDS = frozenset({"pwd", "pin", "cvv", "cvc", "otp", "jwt", "sig", "ssn"})
+_LAST_WORDS = frozenset({"pwd", "pin", "cvv", "cvc", "otp", "jwt", "sig", "ssn", "pass"})
 # What ends so and tells nobody anything: pages of lists, CORS.
 _HARMLESS = (
     "pagetoken", "nexttoken", "continuationtoken", "synctoken", "canceltoken",
     "cancellationtoken", "allowcredentials", "withcredentials", "includecredentials",
+)  # fmt: skip
+
+# Of language models, budgets and the like: a number under `max_tokens` tells how many.
+_COUNTED = tuple(
+    f"{word}tokens"
+    for word in (
+        "max", "min", "prompt", "completion", "total", "input", "output", "cached", "read",
+        "creation", "reasoning", "thinking", "budget", "used", "remaining", "limit", "num", "new",
+        "audio", "text", "image", "prediction",
+    )
 )  # fmt: skip
 
 # Each name has one of these within a word: bytes that hold none of them hold no name.
@@ -63,6 +73,7 @@ _NOT_IN_NAMES = re.compile(r"[^a-z]+")
 _SQUASHED = {ending.replace("-", ""): ending for ending in _ENDINGS}
 _SQUASHED_ENDINGS = tuple(_SQUASHED)
 _CACHED_LENGTH = 64  # names are anybody's: the cache stays small
+_NUMBER = re.compile(r"\s*-?[0-9]{1,12}(?:\.[0-9]*)?\s*")
 _NESTING = re.compile(r"[\[\].]+")
 
 
@@ -75,18 +86,28 @@ _SENSITIVE = {spelling: name.lower() for name in LISTED for spelling in _spellin
 _SENSITIVE |= {name.lower(): name.lower() for name in LISTED}
 
 
-def rule(name: str) -> str | None:
-    """The listed name that this one is; `user[password]` and `user.password` are `password`."""
-    return _cached(name) if len(name) <= _CACHED_LENGTH else _find(name)
+def rule(name: str, value: str = "") -> str | None:
+    """The listed name that this one is; `user[password]` and `user.password` are `password`. None
+    where `value` is but a number of tokens."""
+    found = _cached(name) if len(name) <= _CACHED_LENGTH else _find(name)
+    if found is None or not value or not _NUMBER.fullmatch(value):
+        return found
+    return None if _NOT_IN_NAMES.sub("", name.lower()).endswith(_COUNTED) else found
+
+
+def _listed(name: str) -> str | None:
+    """Also where there are several of it."""
+    lowered = name.lower()
+    return _SENSITIVE.get(lowered) or _SENSITIVE.get(lowered.removesuffix("s"))
 
 
 def _find(name: str) -> str | None:
     stripped = name.strip()
-    found = _SENSITIVE.get(stripped.lower())
+    found = _listed(stripped)
     if found is not None:
         return found
     parts = [part for part in _NESTING.split(stripped) if part]
-    listed = (_SENSITIVE.get(part.lower()) for part in parts)
+    listed = (_listed(part) for part in parts)
     made = (_made(part) for part in parts)
     return next((rule for rule in (*listed, *made) if rule is not None), None)
 
@@ -97,10 +118,11 @@ def _made(name: str) -> str | None:
     for known in _ANYWHERE:
         if known in squashed:
             return known
-    if squashed.endswith(_HARMLESS):
+    singular = squashed.removesuffix("s")
+    if squashed.endswith(_HARMLESS) or singular.endswith(_HARMLESS):
         return None
     for ending in _SQUASHED_ENDINGS:
-        if squashed.endswith(ending):
+        if squashed.endswith(ending) or singular.endswith(ending):
             return _SQUASHED[ending]
     words = _LETTERS.findall(name)
     last = words[-1].lower() if words else ""

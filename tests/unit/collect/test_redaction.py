@@ -34,7 +34,7 @@ def test_spellings_of_a_listed_name_are_secret(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["traceparent", "TraceState", "content-type", "tokens", "x-request-id", "keyword", "author"],
+    ["traceparent", "TraceState", "content-type", "tokenizer", "x-request-id", "keyword", "author"],
 )
 def test_other_names_keep_their_values(name: str) -> None:
     found: list[str] = []
@@ -77,6 +77,11 @@ def test_a_value_under_an_unknown_name_is_never_shown() -> None:
         ("/a?to=https://me:pw@host/&b=c", "/a?to=https://host/&b=c"),
         ("/a?to=https://host/@scope", None),
         ("/npm/https://host/react@18", None),
+        ("/a?max_tokens=5&tokens=5", "/a?max_tokens=5&tokens=*REDACTED*"),
+        ('/a?f={"password":"s"}&b=c', "/a?f=*REDACTED*&b=c"),
+        ("/a?f=%7B%22password%22%3A%22s%22%7D&b=c", "/a?f=*REDACTED*&b=c"),
+        ("/a?f=%5B%7B%22%5Cu0070assword%22:1%7D%5D", "/a?f=*REDACTED*"),
+        ("/a?f=%7B%22max_tokens%22%3A5%7D", None),
         ("/a?to=%2Fb%3Fc%3Dd%26token%3Dabc&e=f", "/a?to=*REDACTED*&e=f"),
         ("/a?to=%252Fb%253Ftoken%253Dabc", "/a?to=*REDACTED*"),
         ("/a?to=https%3A%2F%2Fme%3Apw%40host", "/a?to=*REDACTED*"),
@@ -148,3 +153,16 @@ def test_tokens_among_the_subprotocols_of_a_websocket_go(said: str, shown: str) 
     assert redaction.headers((("Sec-WebSocket-Protocol", said),), []) == (
         ("Sec-WebSocket-Protocol", shown),
     )
+
+
+@pytest.mark.parametrize(
+    "name", ["Origin", "Referer", "Location", "X-Original-URI", "X-Forwarded-Uri", "X-Rewrite-Url"]
+)
+def test_headers_that_are_urls_are_redacted_as_such(name: str) -> None:
+    shown = redaction.headers(((name, "https://me:pw@host/a?token=t"),), [])
+    assert shown == ((name, f"https://host/a?token={REPLACEMENT}"),)
+
+
+def test_a_header_that_counts_tokens_keeps_its_number() -> None:
+    pairs = (("x-ratelimit-remaining-tokens", "149984"),)
+    assert redaction.headers(pairs, []) == pairs

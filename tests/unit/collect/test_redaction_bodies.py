@@ -105,5 +105,21 @@ def test_parts_lose_the_values_of_secret_names() -> None:
     assert body(cut, "multipart/form-data", []).endswith(b"\r\n\r\n*REDACTED*")
 
 
+@pytest.mark.parametrize("before", [b"\r\n", b"A preamble\r\n", b"--not the border\r\n\r\nx\r\n"])
+def test_what_stands_before_the_first_border_hides_no_part(before: bytes) -> None:
+    redacted = body(PARTS, "multipart/form-data; boundary=X", [])
+    assert body(before + PARTS, 'multipart/form-data; Boundary="X"', []) == before + redacted
+    if b"--" not in before:
+        assert body(before + PARTS, "multipart/form-data", []) == before + redacted
+
+
+def test_lists_and_objects_of_secrets_are_masked_whole_and_counts_stay() -> None:
+    data = b'{"tokens":["a",{"b":5}],"apiKeys":{"x":"s"},"max_tokens":7,"total_tokens":"s"}'
+    assert body(data, "application/json", []) == (
+        b'{"tokens":["*REDACTED*",{"b":"*REDACTED*"}],"apiKeys":{"x":"*REDACTED*"},'
+        b'"max_tokens":7,"total_tokens":"*REDACTED*"}'
+    )
+
+
 def test_multipart_without_a_border_stays() -> None:
     assert body(b"password: x", "multipart/form-data", []) == b"password: x"
