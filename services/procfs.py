@@ -10,8 +10,9 @@ import os
 import re
 from typing import NamedTuple
 
+from services.lifetimes import TICK_NS, is_same_start
+
 PROC = "/proc"
-_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _MAX_READ = 16 << 20
 _CHUNK = 1 << 14  # procfs gives a page at a time; a larger buffer only costs its allocation
 _GONE = (FileNotFoundError, ProcessLookupError)
@@ -50,7 +51,7 @@ def stat(pid: int) -> Stat | None:
         return None
     fields = raw[name_end + 2 :].split()
     process = raw[raw.find(b"(") + 1 : name_end].decode(errors="replace")
-    start = int(fields[19]) * _TICK_NS
+    start = int(fields[19]) * TICK_NS
     return Stat(process, int(fields[1]), fields[0].decode(), start, int(fields[20]))
 
 
@@ -64,7 +65,7 @@ def is_alive(pid: int, start_boot_ns: int) -> bool:
     found = stat(pid)
     if found is None or found.state in "ZX":
         return False
-    return not start_boot_ns or abs(found.start_boot_ns - start_boot_ns) <= _TICK_NS
+    return not start_boot_ns or is_same_start(found.start_boot_ns, start_boot_ns)
 
 
 def is_unreadable(pid: int) -> bool:

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from services.lifetimes import KEPT_NS, is_same_start
 from services.messages import Sighting
 
 MAX_PROCESSES = 4096
-KEPT = 60.0  # seconds after the end
-TICK_NS = 10_000_000  # what /proc says of a start is that exact
+_KEPT = KEPT_NS / 1e9
 
 
 class Wired:
@@ -39,13 +39,13 @@ class Wired:
         found = self._sighted.get(pid)
         if found is None or not found.start_boot_ns:
             return found
-        return found if abs(found.start_boot_ns - start_boot_ns) <= TICK_NS else None
+        return found if is_same_start(found.start_boot_ns, start_boot_ns) else None
 
     def ended(self, is_alive: Callable[[int, int], bool], now: float) -> list[Sighting]:
         """Those that have ended not long ago."""
         for pid, sighting in list(self._sighted.items()):
             alive = is_alive(pid, sighting.start_boot_ns)
-            if not alive and now - self._ended.setdefault(pid, now) > KEPT:
+            if not alive and now - self._ended.setdefault(pid, now) > _KEPT:
                 self._forget(pid)
         return [self._sighted[pid] for pid in self._ended]
 

@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from services.capture.channel import OnWire
+from services.lifetimes import KEPT_NS, is_same_start
 from services.messages import CoverageEntry, Sighting, TlsProcess
 
 MAX_FACTS = 4096
-KEPT_NS = 60_000_000_000
 SIGHT_AFTER_NS = 1_000_000_000  # again, and twice as long after each further time
 SIGHT_AT_LEAST_NS = 32_000_000_000
 MAX_PATH = 4096  # what is longer opens no file
-TICK_NS = 10_000_000  # what /proc says of a start is that exact
 
 
 @dataclass(slots=True)
@@ -89,4 +88,4 @@ def sighting(told: OnWire) -> Sighting:
 
 
 def is_same(process: TlsProcess, fact: Fact) -> bool:
-    return abs(process.start_boot_ns - fact.told.start_boot_ns) <= TICK_NS
+    return is_same_start(process.start_boot_ns, fact.told.start_boot_ns)

@@ -6,7 +6,8 @@ import msgspec
 
 from services.capture.channel import OnWire
 from services.capture.parent import onwire
-from services.capture.parent.onwire import KEPT_NS, Facts
+from services.capture.parent.onwire import Facts
+from services.lifetimes import KEPT_NS
 from services.messages import CoverageEntry, TlsProcess
 
 LATE = 10**12

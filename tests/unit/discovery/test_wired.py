@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from services.discovery import wired
-from services.discovery.wired import KEPT, Wired
+from services.discovery.wired import Wired
+from services.lifetimes import KEPT_NS, TICK_NS
 from services.messages import Sighting
 
 
@@ -15,7 +16,7 @@ def test_a_sighting_is_of_one_process_and_not_of_its_pid_s_next() -> None:
     found = Wired()
     found.hear([sighting()])
     assert found.of(7, 50_000_000) == sighting()
-    assert found.of(7, 50_000_000 + 2 * wired.TICK_NS) is None
+    assert found.of(7, 50_000_000 + 2 * TICK_NS) is None
     assert found.of(8, 50_000_000) is None
 
 
@@ -24,8 +25,8 @@ def test_one_that_ended_is_kept_for_a_while() -> None:
     found.hear([sighting()])
     assert found.ended(lambda pid, start: True, 1.0) == []
     assert found.ended(lambda pid, start: False, 2.0) == [sighting()]
-    assert found.ended(lambda pid, start: False, 2.0 + KEPT) == [sighting()]
-    assert found.ended(lambda pid, start: False, 2.1 + KEPT) == []
+    assert found.ended(lambda pid, start: False, 2.0 + KEPT_NS / 1e9) == [sighting()]
+    assert found.ended(lambda pid, start: False, 2.1 + KEPT_NS / 1e9) == []
     assert not found.has(7)
 
 
