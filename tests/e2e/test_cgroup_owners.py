@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from services.capture.child import owners
 from services.capture.child.owners import Owners
 from services.messages import Container
 
-IDENTITY = "c0" * 32
+IDENTITY = secrets.token_hex(32)  # runs of the tests may meet
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from tests.support.tls_of_their_own import speaking
 from tests.support.workload import Server
 
 SECONDS = 30
-WITHIN_NS = 5_000_000_000
 LAUNCHER = "import os, sys\nfor line in sys.stdin:\n    os.execv('/bin/sh', ['sh', '-c', line])"
 
 
@@ -99,15 +98,16 @@ def command_of(program: str, line: Line) -> list[str]:
 def test_tls_that_no_probe_reads_is_named_and_unharmed(
     line: Line, program: str, state: str, reason: str, mend: str
 ) -> None:
-    with speaking(command_of(program, line)) as speaker:
-        spoken_ns = time.time_ns()
+    command = command_of(program, line)
+    begun_ns = time.time_ns()
+    with speaking(command) as speaker:
 
         def is_named(entry: CoverageEntry) -> bool:
             speaker.speak()
             return entry.state == state and reason in entry.reason
 
         found = line.named(speaker.pid, is_named)
-        assert found.since_ns < spoken_ns + WITHIN_NS, line.pipeline.logs()
+        assert begun_ns < found.since_ns <= time.time_ns()
         assert found.seen_on_wire
         assert mend in found.mend
         assert not found.ended

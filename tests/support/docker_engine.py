@@ -66,9 +66,19 @@ def running() -> Iterator[Engine]:
         yield engine
         engine.remove()
     finally:
-        process.terminate()
+        try:
+            _end(process)
+        finally:
+            _clean(folder)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
         process.wait(SECONDS)
-        _clean(folder)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _daemon(folder: Path) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +18,9 @@ from typing import NamedTuple
 
 import pytest
 
-CACHE = Path.home() / ".cache" / "plainwire-tests" / "go"
+from tests.support.tools import CACHE, tool
+
+_PROGRAMS = CACHE / "go"
 DEBIAN = "1.19"
 TRUTH = Path(__file__).parents[1] / "e2e" / "apps" / "go_truth"
 SECONDS = 600
@@ -55,7 +56,7 @@ def built(source: Path, build: Build) -> Path:
     """The program; skips the test where the machine can't have that toolchain."""
     parts = [path.read_bytes() for path in sorted(source.iterdir()) if path.is_file()]
     key = hashlib.sha256(b"\0".join([build.name.encode(), *parts])).hexdigest()[:16]
-    program = CACHE / f"{source.name}-{key}"
+    program = _PROGRAMS / f"{source.name}-{key}"
     with _alone("build"):
         if not program.exists():
             _compile(source, build, program)
@@ -64,8 +65,8 @@ def built(source: Path, build: Build) -> Path:
 
 def _compile(source: Path, build: Build, program: Path) -> None:
     go, environment = _toolchain(build.version)
-    if build.cgo and shutil.which("gcc") is None:
-        pytest.skip("no C compiler")
+    if build.cgo:
+        tool("gcc")
     environment |= {"CGO_ENABLED": str(int(build.cgo)), "GOFLAGS": "-buildvcs=false"}
     made = program.with_suffix(".new")
     command = ["nice", go, "build", *build.flags, "-o", str(made), "."]
@@ -83,20 +84,17 @@ def _toolchain(version: str) -> tuple[str, dict[str, str]]:
     if version == DEBIAN:
         root = _of_debian()
         return str(root / "bin" / "go"), {"GOROOT": str(root), "GOTOOLCHAIN": "local"}
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("no Go on this machine")
-    return go, {"GOTOOLCHAIN": f"go{version}"}
+    return tool("go"), {"GOTOOLCHAIN": f"go{version}"}
 
 
 def _of_debian() -> Path:
     """Its packages are only unpacked."""
-    place = CACHE / f"debian-{DEBIAN}"
+    place = _PROGRAMS / f"debian-{DEBIAN}"
     root = place / "usr" / "lib" / f"go-{DEBIAN}"
     if root.exists():
         return root
     names = [f"golang-{DEBIAN}-go", f"golang-{DEBIAN}-src"]
-    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+    with tempfile.TemporaryDirectory(dir=_PROGRAMS) as folder:
         fetched = subprocess.run(
             ["apt-get", "-q", "-q", "download", *names], cwd=folder, check=False, timeout=SECONDS,
             capture_output=True,
@@ -114,7 +112,7 @@ def _of_debian() -> Path:
 @contextmanager
 def _alone(name: str) -> Iterator[None]:
     """Runs of the tests may meet here."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / f"{name}.lock").open("w") as lock:
+    _PROGRAMS.mkdir(parents=True, exist_ok=True)
+    with (_PROGRAMS / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from tests.support.tools import CACHE, tool
+
 TIMEOUT = 300
 
 
 def build(source: Path) -> Path:
-    if shutil.which("go") is None:
-        pytest.skip("this machine has no Go")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plainwire-tests"
-    program = cache / "go" / f"{source.name}-{_digest(source)}"
+    tool("go")
+    program = CACHE / "go" / f"{source.name}-{_digest(source)}"
     if program.exists():
         return program
     program.parent.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {
-        "GOMODCACHE": str(cache / "gomod"), "GOFLAGS": "-buildvcs=false -mod=readonly",
+        "GOMODCACHE": str(CACHE / "gomod"), "GOFLAGS": "-buildvcs=false -mod=readonly",
     }  # fmt: skip
     fetched = _go(source, environment, "mod", "download")
     if fetched.returncode:

@@ -48,17 +48,21 @@ def kill_at_random(line: Pipeline, folder: Path, plan: Plan) -> Outcome:
         traffic = subprocess.Popen(
             [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
-        time.sleep(1)
-        for number in range(plan.kills):
-            time.sleep(chance.uniform(0.1, 1.5))
-            if plan.scales:
-                _scale(line, replicas, number * 3 / plan.kills)
-            service = chance.choice(SERVICES)
-            name = chance.choice(replicas[service])
-            line.kill(name)
-            line.start(service, name)
-        traffic.terminate()
-        sent = int(traffic.communicate(timeout=30)[0])
+        try:
+            time.sleep(1)
+            for number in range(plan.kills):
+                time.sleep(chance.uniform(0.1, 1.5))
+                if plan.scales:
+                    _scale(line, replicas, number * 3 / plan.kills)
+                service = chance.choice(SERVICES)
+                name = chance.choice(replicas[service])
+                line.kill(name)
+                line.start(service, name)
+            traffic.terminate()
+            sent = int(traffic.communicate(timeout=30)[0])
+        finally:
+            traffic.kill()
+            traffic.wait()
     line.settle(plan.catch_up)
     return _outcome(line, sent)
 

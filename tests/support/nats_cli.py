@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tests.support.tools import CACHE
+
 VERSION = "v0.4.0"
 _PACKAGE = "github.com/nats-io/natscli"
 _MODULE = f"""module natscli
@@ -17,8 +19,7 @@ require {_PACKAGE} {VERSION}
 
 def executable() -> Path | None:
     """None where there is no Go that can build it."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "plainwire-tests" / f"natscli-{VERSION}"
+    folder = CACHE / f"natscli-{VERSION}"
     binary = folder / "nats"
     if not binary.exists() and not _build(folder, binary):
         return None

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.tools import CACHE, tool
 from tests.support.workload import ROOT
 
 APPS = ROOT / "tests" / "e2e" / "apps"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plainwire-tests"
 _SECONDS = 600
 
 
@@ -33,12 +33,6 @@ class Program:
     file: Path | None = None
     waiting: tuple[str, ...] = ()
     environ: dict[str, str] = field(default_factory=dict)
-
-
-def tool(name: str) -> str:
-    if (path := shutil.which(name)) is None:
-        pytest.skip(f"{name} is not installed")
-    return path
 
 
 def node(how: str) -> Program:

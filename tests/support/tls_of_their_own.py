@@ -15,16 +15,11 @@ from pathlib import Path
 import pytest
 
 from demo import certificate
-from tests.support.programs import APPS, CACHE
+from tests.support.programs import APPS
+from tests.support.tools import CACHE, tool
 
 SECONDS = 60
 BUILD_SECONDS = 600
-
-
-def tool(name: str) -> str:
-    if (path := shutil.which(name)) is None:
-        pytest.skip(f"{name} is not installed")
-    return path
 
 
 def _digest(*files: Path) -> str:
