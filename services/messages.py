@@ -108,6 +108,7 @@ class Site(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost: Literal["emulated", "single_step", "uretprobe"]
     fallback: str = ""  # empty, or why nothing cheaper could be proven
     frame: int = 0  # added to the stack pointer there it gives the one at the call's first byte
+    keeps_arguments: bool = False  # of Go's: they lie above the return address there, proven
 
 
 class FileIdentity(Struct, frozen=True, kw_only=True, order=True):

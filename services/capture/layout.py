@@ -30,6 +30,7 @@ SHARED_COUNTERS = (
     "calls_refused", "connections_refused", "control_refused", "tails_refused",
     "connections_shed", "wire_refused",
     "calls_filtered", "calls_unmatched", "births_refused", "names_refused",
+    "calls_late", "late_bytes",
 )  # fmt: skip
 CLASSES, WITHHELD = 16, 16
 TAKEN = WITHHELD + CLASSES

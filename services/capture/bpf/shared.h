@@ -53,7 +53,9 @@ struct shared {
     __u64 calls_unmatched; /* they ended, and no entry of theirs was known */
     __u64 births_refused;  /* a TLS object was made: its connection will seem to begin midway */
     __u64 names_refused;   /* a process has no name of its own: its threads' names serve */
-    __u64 reserved[5];
+    __u64 calls_late;      /* they ended well after their connection's end had begun */
+    __u64 late_bytes;      /* of these: they belong to no connection, and are in no other sum */
+    __u64 reserved[3];
     /* By class of workloads, of WHOLE: connections whose hash is that near its end are shed. */
     __u64 withheld[CLASSES];
     __u64 taken[CLASSES]; /* bytes that were submitted; those of the first class are not counted */

@@ -106,8 +106,10 @@ def cookie_of(site: Site, number: int) -> int:
 
 def _dated(site: Site, times: int) -> Site:
     """A goroutine's call may outlast its probes: by their number those of another time know that
-    what the entry kept is old. Frames mean nothing there."""
-    return msgspec.structs.replace(site, frame=times) if site.abi == "go" else site
+    what the entry kept is old. Frames mean nothing there; the lowest bit says what is proven."""
+    if site.abi != "go":
+        return site
+    return msgspec.structs.replace(site, frame=times << 1 | site.keeps_arguments)
 
 
 def _turn(site: Site) -> tuple[int, bool]:

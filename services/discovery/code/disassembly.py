@@ -18,6 +18,7 @@ from iced_x86 import (
     Register,
     Register_,
     RegisterExt,
+    UsedMemory,
 )
 from msgspec import Struct
 
@@ -185,4 +186,9 @@ def writes_memory(instruction: Instruction) -> bool:
     """Whether it may write memory other than by a push or a call."""
     if instruction.is_stack_instruction:
         return False
-    return any(u.access in _WRITES for u in _info.info(instruction).used_memory())
+    return bool(touched_memory(instruction))
+
+
+def touched_memory(instruction: Instruction) -> list[UsedMemory]:
+    """What it may write; by a push or a call, too."""
+    return [u for u in _info.info(instruction).used_memory() if u.access in _WRITES]

@@ -16,6 +16,7 @@ from msgspec import Struct
 from services.discovery.code import arm64
 from services.discovery.code.disassembly import Body, Listing, sweep, written
 from services.discovery.code.elf import X86_64, Elf
+from services.discovery.code.gospills import keeps_arguments
 from services.messages import Operation, Site
 
 Omitted = tuple[str, str]
@@ -132,7 +133,12 @@ def _site(file: Elf, function: Function, address: int, event: str, reason: str) 
         offset=offset if offset is not None else 0,
         cost="single_step" if reason else "emulated",
         fallback=reason,
+        keeps_arguments=file.machine == X86_64 and event == "exit" and _keeps(function),
     )
+
+
+def _keeps(function: Function) -> bool:
+    return function.part.operation == "read" and keeps_arguments(function.body)
 
 
 def _returns(body: Body) -> tuple[int, ...] | str:

@@ -32,7 +32,7 @@ int main(void) {
     AT(shared, connections_refused) AT(shared, control_refused) AT(shared, tails_refused)
     AT(shared, connections_shed) AT(shared, wire_refused)
     AT(shared, calls_filtered) AT(shared, calls_unmatched) AT(shared, births_refused)
-    AT(shared, names_refused)
+    AT(shared, names_refused) AT(shared, calls_late) AT(shared, late_bytes)
     AT(shared, withheld) AT(shared, taken)
     SIZE(control) AT(control, kind) AT(control, detail) AT(control, shard) AT(control, tgid)
     AT(control, connection) AT(control, boot_ns) AT(control, ssl) AT(control, target)

@@ -32,3 +32,12 @@ def test_probes_of_another_time_are_told_apart() -> None:
     first, second = (probes.cookie_of(probes._dated(site, n), 7) for n in (1, 2))
     assert first != second
     assert first & 0xFFFFFFFF == second & 0xFFFFFFFF == 7
+
+
+def test_what_is_proven_of_a_site_s_stack_is_told_beside_its_time() -> None:
+    found = {
+        (site.operation, site.event): probes.cookie_of(probes._dated(site, 5), 7)
+        for site in sites()
+    }
+    assert found["read", "exit"] == (5 << 1 | 1) << 32 | 7
+    assert {found[key] for key in found if key != ("read", "exit")} == {(5 << 1) << 32 | 7}
