@@ -1,6 +1,6 @@
 /* The maps, and what every program asks first. Constants come in as -D: SHARDS, SHARD_RING,
  * SPARE_RING (bytes, powers of two), CONTROL_PAGES, PIDS, NAMES, CONNECTIONS, CALLS, GO_CALLS, TAILS,
- * PIECES, SALT, DEFAULT_VERDICT, HAVE_COOKIE.
+ * RETIRED, PIECES, SALT, DEFAULT_VERDICT, HAVE_COOKIE.
  * The files of this folder are one object, joined in the order of their names. */
 #include <uapi/linux/ptrace.h>
 
@@ -46,6 +46,8 @@ struct call {
     u32 nested;
     u32 watched; /* its socket is not proven yet: what the thread does within it may do so */
     u32 counted; /* among those that are watched */
+    u32 number;  /* of the target at whose probe it began: each time that it is attached another */
+    u32 unused;
     /* Entries to be made, which would else have to lie on the stack. */
     struct connection fresh;
     struct tail tail;
@@ -104,6 +106,8 @@ BPF_RINGBUF_OUTPUT(control, CONTROL_PAGES);
 BPF_RINGBUF_OUTPUT(control_spare, CONTROL_PAGES);
 BPF_TABLE("hash", struct call_key, struct call, calls, CALLS);
 BPF_TABLE("lru_hash", struct parked_key, struct call, parked, 4096);
+/* Numbers of targets whose probes were taken off: calls that began there never end to us. */
+BPF_TABLE("lru_hash", u32, u32, retired, RETIRED);
 BPF_TABLE("hash", struct connection_key, struct connection, connections, CONNECTIONS);
 /* TLS objects whose birth was seen: the generation of their process, and references above it. */
 BPF_TABLE("hash", struct connection_key, u64, births, CONNECTIONS);
@@ -155,6 +159,11 @@ static __always_inline int admits(u8 *mark) {
     if (all)
         __sync_fetch_and_add(&all->calls_filtered, 1);
     return 0;
+}
+
+/* Whether the thread is in this call, as far as probes are there to see its end. */
+static __always_inline int is_under_way(struct call *call) {
+    return call->active && !retired.lookup(&call->number);
 }
 
 static __always_inline void count_unmatched() {

@@ -126,11 +126,11 @@ static __always_inline u32 quic_flags(struct head *h, u64 size) {
 static __always_inline int in_a_probed_call(u32 tid) {
     struct call_key key = {tid, DIRECTION_EGRESS};
     struct call *call = calls.lookup(&key);
-    if (call && call->active)
+    if (call && is_under_way(call))
         return 1;
     key.direction = DIRECTION_INGRESS;
     call = calls.lookup(&key);
-    return call && call->active;
+    return call && is_under_way(call);
 }
 
 /* Whether the reader is to be told of this process now. */

@@ -6,6 +6,10 @@
 #define NESTED_MOST 64
 #define CORKED_MOST 65536
 
+/* At an entry: where the pointer to the length is. */
+#define FOURTH_ARGUMENT 4
+#define FIFTH_ARGUMENT 5
+
 /* A probe's cookie: the target's number, and what its stack pointer is below that at the call's
  * first byte. */
 static __always_inline u64 cookie_of(struct pt_regs *ctx) {
@@ -40,32 +44,38 @@ static __always_inline int is_nested(struct call *outer, u64 ssl, u64 stack) {
     return outer->owner.ssl == ssl && outer->stack - stack < NEAR && outer->nested++ < most;
 }
 
-static __always_inline int enter(struct pt_regs *ctx, u32 direction, u64 length_pointer) {
+/* `length` is a length pointer's value, or which argument it is. */
+static __always_inline int enter(struct pt_regs *ctx, u32 direction, u64 length) {
     u64 task = bpf_get_current_pid_tgid();
     u8 *mark = mark_of(task >> 32);
     if (!admits(mark))
         return 0;
-    struct shared *all = common();
-    if (!all)
-        return 0;
     struct call *call = call_of(task, direction);
     if (!call) {
-        __sync_fetch_and_add(&all->calls_refused, 1);
+        struct shared *all = common();
+        if (all)
+            __sync_fetch_and_add(&all->calls_refused, 1);
         return 0;
     }
-    u64 ssl = PT_REGS_PARM1(ctx), stack = stack_of(ctx, cookie_of(ctx));
+    u64 stack = stack_of(ctx, cookie_of(ctx));
     if (call->active && call->stack != stack) {
-        if (is_nested(call, ssl, stack))
+        if (call->number == (u32)cookie_of(ctx) && is_nested(call, PT_REGS_PARM1(ctx), stack))
             return 0;
         struct parked_key key = {task, direction, call->stack};
         parked.update(&key, call);
         call->counted = 0; /* the parked one is, if it was */
     }
-    call->owner.ssl = ssl;
+    FORGET(ctx);
+    call->owner.ssl = PT_REGS_PARM1(ctx);
     call->owner.tgid = task >> 32;
     call->buffer = PT_REGS_PARM2(ctx);
-    call->length_pointer = length_pointer;
+    call->length_pointer = length;
+    if (length == FOURTH_ARGUMENT)
+        call->length_pointer = PT_REGS_PARM4(ctx);
+    if (length == FIFTH_ARGUMENT)
+        call->length_pointer = PT_REGS_PARM5(ctx);
     call->stack = stack;
+    call->number = cookie_of(ctx);
     call->nested = 0;
     if (direction == DIRECTION_EGRESS)
         call->boot_ns = bpf_ktime_get_boot_ns();
@@ -79,8 +89,9 @@ static __always_inline int enter(struct pt_regs *ctx, u32 direction, u64 length_
 }
 
 /* The call that ends in this frame, in its thread's place: a parked one is fetched back, because
- * the one that was there goes on in a frame of its own and is parked in turn. */
-static __always_inline struct call *ending(u32 tid, u32 direction, u64 stack) {
+ * the one that was there goes on in a frame of its own and is parked in turn. What began at probes
+ * that were taken off since may be another call in the same frame: of its buffer nothing is read. */
+static __always_inline struct call *ending(u32 tid, u32 direction, u64 stack, u32 number) {
     struct parked_key place = {tid, direction, stack};
     struct call *call = calls.lookup((struct call_key *)&place);
     if (!call) {
@@ -89,11 +100,11 @@ static __always_inline struct call *ending(u32 tid, u32 direction, u64 stack) {
             count_unmatched();
         return 0;
     }
-    if (call->active && call->stack == stack)
+    if (call->active && call->stack == stack && call->number == number)
         return call;
     struct call *found = parked.lookup(&place);
-    if (!found) {
-        if (!call->active || !call->nested)
+    if (!found || found->number != number) {
+        if (!call->active || !call->nested || call->number != number)
             count_unmatched();
         return 0;
     }
@@ -309,8 +320,8 @@ static __always_inline int hand_over(struct pt_regs *ctx, struct call *call, u32
 }
 
 static __always_inline int leave(struct pt_regs *ctx, u32 direction) {
-    struct call *call = ending(bpf_get_current_pid_tgid(), direction,
-                               stack_of(ctx, cookie_of(ctx)));
+    u64 cookie = cookie_of(ctx);
+    struct call *call = ending(bpf_get_current_pid_tgid(), direction, stack_of(ctx, cookie), cookie);
     if (!call)
         return 0;
     call->active = 0;
@@ -327,7 +338,7 @@ int on_read_enter_returns_length(struct pt_regs *ctx) {
 }
 
 int on_read_enter_length_pointer(struct pt_regs *ctx) {
-    return enter(ctx, DIRECTION_INGRESS, PT_REGS_PARM4(ctx));
+    return enter(ctx, DIRECTION_INGRESS, FOURTH_ARGUMENT);
 }
 
 int on_write_enter_returns_length(struct pt_regs *ctx) {
@@ -335,12 +346,12 @@ int on_write_enter_returns_length(struct pt_regs *ctx) {
 }
 
 int on_write_enter_length_pointer(struct pt_regs *ctx) {
-    return enter(ctx, DIRECTION_EGRESS, PT_REGS_PARM4(ctx));
+    return enter(ctx, DIRECTION_EGRESS, FOURTH_ARGUMENT);
 }
 
 /* SSL_write_ex2 and, since OpenSSL 3.3, the internal function: flags come before the pointer. */
 int on_write_enter_length_pointer_fifth(struct pt_regs *ctx) {
-    return enter(ctx, DIRECTION_EGRESS, PT_REGS_PARM5(ctx));
+    return enter(ctx, DIRECTION_EGRESS, FIFTH_ARGUMENT);
 }
 
 int on_write_enter_sent_by_kernel(struct pt_regs *ctx) {

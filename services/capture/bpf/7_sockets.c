@@ -78,7 +78,7 @@ static __always_inline u64 fingerprint(u64 at, u32 tgid) {
 #define FINGERPRINT_BYTES 32
 
 static __always_inline int is_below(struct call *call, u64 stack) {
-    return call->active && call->stack - stack < DEEP;
+    return is_under_way(call) && call->stack - stack < DEEP;
 }
 
 /* The call of TLS that this thread is in: of two the inner one. */

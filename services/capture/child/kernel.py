@@ -43,10 +43,11 @@ RAW_TRACEPOINTS = {"sys_enter": "on_syscall"}
 MAPS = (
     "shard_rings", "spare_rings", "shared", "marks", "control", "control_spare", "connections",
     "tails", "names", "births", "classes", "more", "wire_events", "wire_quiet", "kernel_layout",
+    "retired",
 )  # fmt: skip
 MORE = ("on_more_egress", "on_more_ingress", "on_more_go_egress", "on_more_go_ingress")
 CALLS, GO_CALLS, CONTROL_PAGES, PIECES = 32768, 32768, 256, 24
-NAMES, TAILS, WIRE_PAGES, EXPECTED = 32768, 4096, 16, 16384
+NAMES, TAILS, WIRE_PAGES, EXPECTED, RETIRED = 32768, 4096, 16, 16384, 4096
 MULTI_SINCE, COOKIE_SINCE, OLDEST = (6, 6), (5, 15), (5, 12)
 _MOST_DESCRIPTORS = 250  # of one message; SCM_MAX_FD is 253
 _MOST_BYTES = 64 << 10
@@ -191,6 +192,7 @@ def _flags(shape: Shape, tracepoints: dict[str, tracefs.Tracepoint]) -> list[str
         "CALLS": CALLS,
         "GO_CALLS": GO_CALLS,
         "TAILS": TAILS,
+        "RETIRED": RETIRED,
         "PIECES": PIECES,
         "SALT": f"{shape.salt}ULL",
         "DEFAULT_VERDICT": int(shape.default),

@@ -45,6 +45,7 @@ class Kernel:
         self._wire_quiet = Map(self.maps["wire_quiet"], 4)
         self._connections = Map(self.maps["connections"], layout.CONNECTION.size)
         self._tails = Map(self.maps["tails"], layout.TAIL_VALUE.size)
+        self._retired = Map(self.maps["retired"], 4)
         self._names = Map(self.maps["names"], layout.NAME.size)
         self._classes = Map(self.maps["classes"], 8)
         self.births = Births(Map(self.maps["births"], 8), self.memory)
@@ -110,6 +111,10 @@ class Kernel:
     def quieten(self, pid: int, until: int) -> None:
         """What the process does on the wire is not told before that window of the kernel's."""
         self._wire_quiet.put(struct.pack("<I", pid), struct.pack("<I", until))
+
+    def retire(self, target: int) -> None:
+        """Its probes are off: calls that began there never end to us."""
+        self._retired.put(struct.pack("<I", target), bytes(4))
 
     def close(self) -> None:
         for event in self._events:

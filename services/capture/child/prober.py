@@ -115,7 +115,9 @@ class Prober:
     async def _detach(self, key: str, target: Target) -> None:
         await asyncio.to_thread(self._probes.detach, key)
         self._sighter.forget(target)
-        self._retired.append(self._numbers.pop(key))
+        number = self._numbers.pop(key)
+        self._kernel.retire(number)
+        self._retired.append(number)
         del self._leaving[key]
         if not self._leaving:
             self._tell(Attached(tuple(self._attached), self._failed))
