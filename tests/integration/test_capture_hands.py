@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -57,4 +58,19 @@ def test_descriptors_that_do_not_fit_are_an_error_and_leave_nothing() -> None:
             hands.attached(attach)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_hands_that_work_at_once_do_not_wait_for_each_other() -> None:
+    before = os.listdir("/proc/self/fd")
+
+    def attach_and_release(_: int) -> None:
+        hands.released(hands.attached(lambda made: made.extend(os.pipe())))
+
+    pool = ThreadPoolExecutor(8)
+    try:
+        for done in [pool.submit(attach_and_release, number) for number in range(200)]:
+            done.result(timeout=60)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     assert os.listdir("/proc/self/fd") == before

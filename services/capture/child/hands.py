@@ -9,24 +9,56 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterable
 
 _AT_ONCE = 200  # the kernel passes at most 253 descriptors in a message
 _LONGEST = 4096
 
+# The ends by which hands are spoken to. A hand that is made meanwhile must not keep one open: who
+# waits for its end would wait for that hand, too, and two such would wait for each other for ever.
+_making = threading.Lock()
+_ends: set[int] = set()
+
+
+def _fork(ours: int, theirs: int) -> int:
+    """As os.fork; the hand has of all ends only `theirs`. To be called with `_making` held."""
+    _ends.update((ours, theirs))
+    try:
+        hand = os.fork()
+    except OSError:
+        _close(ours)
+        _close(theirs)
+        raise
+    if hand == 0:
+        for end in _ends - {theirs}:
+            os.close(end)
+    else:
+        _close(theirs)
+    return hand
+
+
+def _close(end: int) -> None:
+    """Forgotten before its number can be another's."""
+    _ends.discard(end)
+    os.close(end)
+
 
 def attached(attach: Callable[[list[int]], None]) -> list[int]:
     """The descriptors that `attach` appends to its list. Raises OSError with the words of its own;
     then it has attached nothing."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    hand = os.fork()
-    if hand == 0:
-        _attach(attach, theirs)
-    theirs.close()
+    with _making:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        hand = _fork(ours.fileno(), theirs.fileno())
+        if hand == 0:
+            ours.detach()
+            _attach(attach, theirs)
+        theirs.detach()
     try:
-        with ours:
-            found, said = _received(ours)
+        found, said = _received(ours)
     finally:
+        with _making:
+            _close(ours.detach())
         os.waitpid(hand, 0)
     if said != str(len(found)):
         for descriptor in found:
@@ -65,16 +97,16 @@ def _received(channel: socket.socket) -> tuple[list[int], str]:
 
 def released(descriptors: Iterable[int]) -> None:
     """Closed, last of all by a process that ends; when this returns they are gone."""
-    waiting, done = os.pipe()
-    hand = os.fork()
-    if hand == 0:
-        try:
-            os.close(done)
-            os.read(waiting, 1)
-        finally:
-            os._exit(0)
-    os.close(waiting)
+    with _making:
+        waiting, done = os.pipe()
+        hand = _fork(done, waiting)
+        if hand == 0:
+            try:
+                os.read(waiting, 1)
+            finally:
+                os._exit(0)
     for descriptor in descriptors:
         os.close(descriptor)
-    os.close(done)
+    with _making:
+        _close(done)
     os.waitpid(hand, 0)

@@ -7,6 +7,7 @@ perf event. Both bind to the inode: every process that maps the file, now or lat
 from __future__ import annotations
 
 import os
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ class Probes:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._attached: dict[str, list[int]] = {}
+        self._closing = threading.Event()
         self._times = 0
 
     def attach(self, target: Target, number: int) -> None:
@@ -52,11 +54,15 @@ class Probes:
         self._attached[target.identity.key()] = found
 
     def detach(self, key: str) -> None:
-        """Births first, exits last, the other way round."""
-        for one in reversed(self._attached.pop(key, [])):
-            hands.released([one])
+        """Births first, exits last, the other way round; all at once where all of it ends."""
+        left = self._attached.pop(key, [])
+        while left:
+            taken = left[:] if self._closing.is_set() else left[-1:]
+            del left[-len(taken) :]
+            hands.released(taken)
 
     def close(self) -> None:
+        self._closing.set()
         all_of_them = [one for found in self._attached.values() for one in found]
         self._attached.clear()
         hands.released(all_of_them)
