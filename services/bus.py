@@ -149,7 +149,7 @@ class Bus:
     async def purge(self, position: StreamPosition, stream: str, subject: str) -> None:
         """Removes a subject's messages up to this one. What fails is done by the next one."""
         try:
-            await self._impatient.purge_stream(stream, subject=subject, seq=position.sequence + 1)
+            await streams.purge(self._impatient, stream, subject, position)
         except (JetStreamError, nats.errors.Error, TimeoutError):
             self.counters.errors += 1
 

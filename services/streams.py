@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 import nats.errors
@@ -158,6 +158,23 @@ def _configuration(stream: Stream, max_bytes: int, server: Server) -> StreamConf
         if stream.republish
         else None,
     )
+
+
+class Place(Protocol):
+    """Of a message: when the stream that held it was made, and its sequence there."""
+
+    @property
+    def created(self) -> str: ...
+
+    @property
+    def sequence(self) -> int: ...
+
+
+async def purge(js: JetStreamContext, stream: str, subject: str, upto: Place) -> None:
+    """In a stream that was made anew the same sequence is another message's, which nobody has
+    read: nothing is removed from it."""
+    if str((await js.stream_info(stream)).created) == upto.created:
+        await js.purge_stream(stream, subject=subject, seq=upto.sequence + 1)
 
 
 async def state(client: Client, stream: str) -> StreamState | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from services import bus as buses
@@ -88,6 +89,14 @@ async def test_a_purge_removes_one_shards_messages_up_to_a_position(bus: Bus | F
     assert [m.payload for m in await read(bus, 1)] == [b"3"]
     (after,) = await read(bus, 1, found[1])
     assert (after.payload, after.interrupted) == (b"3", "")
+
+
+async def test_a_purge_spares_a_stream_that_was_made_anew(bus: Bus | FakeBus) -> None:
+    await publish(bus, batch(1), batch(2))
+    found = await read(bus, 2)
+    elsewhere = msgspec.structs.replace(found[1].position, created="before")
+    await bus.purge(elsewhere, subjects.RAW, subjects.raw_of_shard(0))
+    assert [m.payload for m in await read(bus, 2)] == [b"1", b"2"]
 
 
 async def test_a_stopped_cursor_ends_while_it_waits(bus: Bus | FakeBus) -> None:

@@ -75,7 +75,7 @@ async def lose_unread(running: Line, lose: Losing) -> None:
     await lose(running.bus)
     await feed.step(AT_ONCE)
     running.replicas.send("parse", signal.SIGCONT)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while await in_flight(running):  # until what waited behind the holes is given up
             await feed.run(100, 0.5)
             await feed.finish()

@@ -173,6 +173,8 @@ class FakeBus:
     async def purge(self, position: StreamPosition, stream: str, subject: str) -> None:
         await self.step()
         messages = self.server.streams[stream].messages
+        if self.server.streams[stream].created != position.created:
+            return
         for sequence in [s for s, m in messages.items() if _matches(m.subject, subject)]:
             if sequence <= position.sequence:
                 del messages[sequence]
