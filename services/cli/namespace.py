@@ -12,9 +12,18 @@ from services import linux
 from services.cli.errors import PLAINWIRE_FAILED, Failure
 
 TRACEFS = Path("/sys/kernel/tracing")
-# Directories that are there on every system and that none of ours needs: the mount hides what is
-# in them from our own processes, and from nobody else.
-_MOUNT_POINTS = ("/dev/shm", "/mnt", "/media")
+# The mount hides what is below from our own processes, and from nobody else. So: directories that
+# the kernel or every container has, for file systems that hold no program, certificate or settings.
+# What follows them may hold such files, which are then not found.
+_MOUNT_POINTS = (
+    "/sys/fs/pstore",
+    "/sys/fs/fuse/connections",
+    "/sys/kernel/config",
+    "/dev/mqueue",
+    "/media",
+    "/mnt",
+    "/dev/shm",
+)
 _QUIET = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
 
 
@@ -30,11 +39,11 @@ def enter() -> Path:
 
 
 def _run_directory() -> Path:
-    for place in _MOUNT_POINTS:
-        if os.path.isdir(place):
-            linux.mount("plainwire", place, "tmpfs", _QUIET, "mode=0700,size=2g")
-            return Path(place)
-    raise FileNotFoundError(errno.ENOENT, f"none of {', '.join(_MOUNT_POINTS)} exists")
+    place = next(filter(os.path.isdir, _MOUNT_POINTS), None)
+    if place is None:
+        raise FileNotFoundError(errno.ENOENT, f"none of {', '.join(_MOUNT_POINTS)} exists")
+    linux.mount("plainwire", place, "tmpfs", _QUIET, "mode=0700,size=2g")
+    return Path(place)
 
 
 def mount_tracefs() -> None:

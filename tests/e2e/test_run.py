@@ -7,13 +7,14 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support import command, leftovers, workload
+from tests.support import command, leftovers, pipeline, workload
 from tests.support.command import plainwire
 from tests.support.workload import Server
 
@@ -150,6 +151,21 @@ def test_stdin_reaches_the_command_and_output_goes_to_the_file(
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "from stdin", "")
     assert json.loads(out.read_text())["request"]["body"]["text"] == "from stdin"
     assert out.stat().st_mode & 0o777 == 0o600
+
+
+def test_files_in_dev_shm_are_seen(server: Server) -> None:
+    """Settings and TLS code are read by our services, whose mounts are their own."""
+    if os.statvfs("/dev/shm").f_flag & os.ST_NOEXEC:
+        pytest.skip("nothing under /dev/shm can be executed here")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        settings = Path(folder, "plainwire.toml")
+        settings.write_text("shards = 4\n")
+        shutil.copy(pipeline.system_libssl(), Path(folder, "libssl.so.3"))
+        cmd = ("curl", "-sk", f"{server.url}/hello/shm")
+        given = ("run", "--json", "--config", settings, "--", *cmd)
+        ended = plainwire(*given, LD_LIBRARY_PATH=folder)
+    assert ended.returncode == 0, ended.stderr
+    assert paths(ended.stdout) == ["/hello/shm"]
 
 
 def test_readable_output_in_a_file_ends_with_the_summary(server: Server, tmp_path: Path) -> None:

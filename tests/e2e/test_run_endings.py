@@ -178,13 +178,20 @@ def test_a_killed_nats_server_ends_capturing_and_not_the_command(tmp_path: Path)
     assert "nothing is captured from here on: the embedded nats-server ended" in line
 
 
+def run_directory(pid: int) -> Path:
+    """As others would see it, if they could."""
+    mounts = Path(f"/proc/{pid}/mounts").read_text().splitlines()
+    (place,) = (line.split()[1] for line in mounts if line.startswith("plainwire "))
+    return Path(f"/proc/{pid}/root{place}")
+
+
 def test_nothing_of_ours_is_in_argv_or_readable_by_others(tmp_path: Path) -> None:
     begun, go = tmp_path / "begun", tmp_path / "go"
     text = f"touch {begun}; until [ -e {go} ]; do sleep 0.05; done"
     with command.started("run", "-q", "--", "sh", "-c", text) as process:
         until(begun.exists, "CMD does not begin")
         server = own(process.pid)["nats-server"]
-        inside = Path(f"/proc/{server.pid}/root/dev/shm")
+        inside = run_directory(server.pid)
         token = (inside / "token").read_text()
         modes = {path.stat().st_mode & 0o077 for path in (inside, inside / "token")}
         everything = " ".join(p.arguments for p in command.descendants(process.pid))
