@@ -84,7 +84,7 @@ def summary(witnesses: int, services: Iterable[ServiceLedger]) -> str:
         f"{lost} lost{_reasons({**b.gaps, 'shed': b.shed})}",
     ]
     if not b.seen:
-        parts.append("no use of a TLS library that can be captured")
+        parts.append("no data went through a TLS library that is probed")
     if b.opaque:
         parts.append(f"{b.opaque} not HTTP")
     if b.in_flight:

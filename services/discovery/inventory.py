@@ -20,6 +20,8 @@ _ROOM_TO_COUNT = 40  # bytes that larger counts may take
 UNREADABLE = "discovery is not permitted to read what it has mapped"
 MEND_UNREADABLE = "run discovery as root with CAP_SYS_PTRACE in the host's PID namespace"
 UNKNOWN = "no TLS code that is known is in it: it relays TLS of others, or has its own"
+ENDED_UNSEEN = "it ended before it could be looked at"
+ENDED = "it has ended, and nothing of it was captured"
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -59,6 +61,8 @@ class Seen(Struct, frozen=True, kw_only=True):
     on_wire: bool = False  # TLS of it goes over sockets past all probes
     stacks: tuple[Stack, ...] = ()  # what is in it besides what is probed; only where on_wire
     unreadable: bool = False
+    ended: str = ""  # what is to be said of one that is gone, where nothing better is known
+    had: str = ""  # the library that was in it, of one that is gone
     besides: tuple[Reach, ...] = ()  # libcrypto: no TLS, but it tells where TLS goes
 
 
@@ -146,7 +150,7 @@ def _target(reach: Reach) -> Target:
 
 
 def _process(seen: Seen) -> TlsProcess:
-    """A process is named by the first of its files that can be probed, else by why none can."""
+    """A process is named by its libraries that can be probed, else by why none can."""
     covered = next((r for r in seen.reaches if r.finding.covers()), None)
     reach = covered or next(iter(seen.reaches), None)
     return TlsProcess(
@@ -154,13 +158,23 @@ def _process(seen: Seen) -> TlsProcess:
         start_boot_ns=seen.start_boot_ns,
         process=seen.process,
         target=covered.finding.identity.key() if covered else "",
-        library=reach.finding.library if reach else stacks.library(seen.stacks),
+        library=libraries(seen.reaches) or _unprobed(seen, reach),
         reason="" if covered else _reason(seen, reach),
         mend=_mend(seen),
         seen_on_wire=seen.on_wire,
         beside=stacks.phrase(seen.stacks) if covered else "",
         container_id=seen.container.id,
     )
+
+
+def libraries(reaches: Iterable[Reach]) -> str:
+    """All that can be probed: which of them speaks, only its connections tell."""
+    found = (reach.finding.library for reach in reaches if reach.finding.covers())
+    return ", ".join(dict.fromkeys(filter(None, found)))
+
+
+def _unprobed(seen: Seen, reach: Reach | None) -> str:
+    return reach.finding.library if reach else seen.had or stacks.library(seen.stacks)
 
 
 def _reason(seen: Seen, reach: Reach | None) -> str:
@@ -170,10 +184,12 @@ def _reason(seen: Seen, reach: Reach | None) -> str:
         reasons.append(UNREADABLE)
     if seen.stacks:
         reasons.append(f"{stacks.phrase(seen.stacks)}: no probe reads it")
-    return "; ".join(reasons) or UNKNOWN
+    return "; ".join(reasons) or seen.ended or UNKNOWN
 
 
 def _mend(seen: Seen) -> str:
     if seen.unreadable:
         return MEND_UNREADABLE
+    if seen.ended and not seen.stacks:
+        return ""
     return stacks.mend(seen.stacks) if seen.stacks or not seen.on_wire else stacks.OTHER_END

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from services import ourselves, procfs
-from services.discovery import libraries
+from services.discovery import inventory, libraries
 from services.discovery.files import Files
 from services.discovery.inventory import Reach, Seen
 from services.discovery.roots import reaching
@@ -108,16 +108,31 @@ class Scan:
         if named is not None and self.wired.of(sighting.pid, named.start_boot_ns) is sighting:
             uncovered = tuple(reach for reach in named.reaches if not reach.finding.sites)
             # It is no target's way now.
-            return msgspec.structs.replace(named, reaches=uncovered, besides=())
-        return self._by_sighting(
+            return msgspec.structs.replace(
+                named,
+                reaches=uncovered,
+                besides=(),
+                ended=inventory.ENDED if len(uncovered) < len(named.reaches) else "",
+                had=inventory.libraries(named.reaches),
+            )
+        return self._never_looked_at(
             Seen(
                 pid=sighting.pid,
                 start_boot_ns=sighting.start_boot_ns,
                 process=sighting.process,
                 reaches=(),
                 on_wire=True,
-            )
+                ended=inventory.ENDED_UNSEEN,
+            ),
+            sighting.executable,
         )
+
+    def _never_looked_at(self, seen: Seen, executable: str) -> Seen:
+        """What it ran may be code that is probed, as is any that runs again."""
+        finding = self._files.find(executable) if executable else None
+        if finding is not None and finding.covers():
+            return msgspec.structs.replace(seen, had=finding.library)
+        return self._by_sighting(seen)
 
     def _mapped(self, pid: int) -> Iterator[Reach]:
         return self._found(pid, libraries.HINTS, libraries.is_tls_library)

@@ -110,7 +110,7 @@ def test_a_command_without_tls_has_no_witness() -> None:
     assert (ended.returncode, ended.stdout) == (3, "")
     assert ended.stderr == (
         "plainwire: 0 witnesses, 0 bytes seen, 0 parsed, 0 lost, "
-        "no use of a TLS library that can be captured\n"
+        "no data went through a TLS library that is probed\n"
     )
 
 

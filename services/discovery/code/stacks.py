@@ -39,7 +39,7 @@ _S2N = _Known("s2n", "s2n-tls", _OPENSSL_INSTEAD)
 _OPENSSL = _Known(
     "openssl", "OpenSSL{} without symbols", "use a build that keeps its symbols or links libssl"
 )
-_GO = _Known("go", "crypto/tls of Go{}", OTHER_END)
+_GO = _Known("go crypto/tls", "go crypto/tls{}", OTHER_END)
 _RUSTLS = _Known("rustls", "rustls{}", "build it with native-tls, which links OpenSSL's libssl")
 
 _NAMES = (
@@ -58,7 +58,7 @@ _MARKS = (
     (b"third_party/boringssl", None, _BORINGSSL),
     (b"(compatible; BoringSSL)", None, _BORINGSSL),
     (b"ssl/ssl_lib.c\0", re.compile(rb"OpenSSL (\d\.\d\.\d{1,2}[a-z]{0,2}) "), _OPENSSL),
-    (b"crypto/tls.(*Conn)", re.compile(rb"\bgo(1\.\d{1,3}(?:\.\d{1,3})?)\b"), _GO),
+    (b"crypto/tls.(*Conn)", re.compile(rb"\b(go1\.\d{1,3}(?:\.\d{1,3})?)\b"), _GO),
     (b"bed TLS ", re.compile(rb"[Mm]bed TLS (\d+\.\d+\.\d+)"), _MBEDTLS),
     (b"wolfSSL_", None, _WOLFSSL),
     (b"S2N_ERR_", None, _S2N),

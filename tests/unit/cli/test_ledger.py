@@ -77,7 +77,8 @@ def test_a_summary_without_losses_is_short() -> None:
 
 def test_a_summary_of_nothing_says_what_was_looked_for() -> None:
     assert ledger.summary(0, [ServiceLedger(service="parse", bytes=BytesLedger())]) == (
-        "0 witnesses, 0 bytes seen, 0 parsed, 0 lost, no use of a TLS library that can be captured"
+        "0 witnesses, 0 bytes seen, 0 parsed, 0 lost, "
+        "no data went through a TLS library that is probed"
     )
 
 

@@ -119,6 +119,23 @@ def test_unknown_code_is_said_to_be_unknown() -> None:
     assert (found.reason, found.mend) == (inventory.UNKNOWN, stacks.OTHER_END)
 
 
+def test_of_one_that_is_gone_it_is_not_said_that_nothing_was_in_it() -> None:
+    gone = msgspec.structs.replace(
+        seen(2), ended=inventory.ENDED_UNSEEN, had="go crypto/tls go1.26.8"
+    )
+    found = on_wire(gone)
+    assert (found.library, found.reason, found.mend) == (gone.had, inventory.ENDED_UNSEEN, "")
+    assert "JSSE" in on_wire(gone, "/jdk/libjvm.so").reason
+
+
+def test_of_several_libraries_that_can_be_probed_all_are_named() -> None:
+    other = reach(2, "/g")
+    other = msgspec.structs.replace(
+        other, finding=msgspec.structs.replace(other.finding, library="gnutls 3.7.9")
+    )
+    assert named(seen(2, other, reach(1, "/l"))).library == "gnutls 3.7.9, openssl 3.0.1"
+
+
 def test_a_library_without_sites_stays_the_first_reason() -> None:
     found = on_wire(seen(2, reach(1, "/l", reason="no symbols")), "/a/libnss3.so")
     assert found.reason == "/usr/lib/libssl.so.3: no symbols; NSS in libnss3.so: no probe reads it"

@@ -51,7 +51,7 @@ def test_other_names_say_nothing(path: str) -> None:
             "openssl 3.0.17",
             "OpenSSL 3.0.17 without symbols",
         ),
-        (b"crypto/tls.(*Conn).Write\0go1.26.1", "go 1.26.1", "crypto/tls of Go 1.26.1"),
+        (b"crypto/tls.(*Conn).Write\0go1.26.1", "go crypto/tls go1.26.1", "go crypto/tls go1.26.1"),
         (b"Mbed TLS 3.6.0", "mbedtls 3.6.0", "Mbed TLS 3.6.0"),
         (b"wolfSSL_write", "wolfssl", "wolfSSL"),
         (b"S2N_ERR_IO", "s2n", "s2n-tls"),
