@@ -61,11 +61,19 @@ def _rows(entry: CoverageEntry, width: int) -> Iterator[str]:
     ended = " (ended)" if entry.ended else ""
     tls = " ".join(filter(None, (entry.library, entry.file)))
     process = _name(entry.process, entry.pid)
-    line = f"{process:{_PROCESS}} {_STATES[entry.state]:{_STATE}} {escape(tls)}{ended}".rstrip()
-    yield line if len(line) <= width else f"{line[: width - 1]}+"
+    begin = f"{process:{_PROCESS}} {_STATES[entry.state]:{_STATE}} "
+    yield f"{begin}{_cut(escape(tls), width - len(begin) - len(ended))}{ended}".rstrip()
     for label, text in (("why", entry.reason), ("mend", entry.mend)):
         if text:
             yield from _wrapped(f"{label}: {text}", _INDENT, width)
+
+
+def _cut(text: str, space: int) -> str:
+    """In the middle: a path's last part says most."""
+    if len(text) <= space:
+        return text
+    end = min(len(text) - text.rfind("/"), space - 1)
+    return f"{text[: space - 1 - end]}+{text[-end:]}"
 
 
 def _name(process: str, pid: int) -> str:

@@ -131,7 +131,7 @@ async def _coverage(client: Client, given: Namespace) -> int:
         silent = time.time() - coverage.time_ns / 1e9
         if silent > SILENT_AFTER:
             _print(f"{subjects.token(coverage.node)} silent for {silent / 60:.0f} minutes")
-        width = shutil.get_terminal_size().columns
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
         for line in (*overview(coverage, width), *(sites_lines(coverage) if given.sites else ())):
             _print(line)
     return 0

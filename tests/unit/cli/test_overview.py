@@ -43,6 +43,25 @@ def test_no_line_is_wider_than_the_terminal() -> None:
     assert all(line.isprintable() for line in lines)
 
 
+def test_a_long_path_is_cut_in_its_middle() -> None:
+    path = "/srv/some/long/way/down/to/the/library/libssl.so.3"
+    entry = CoverageEntry(
+        pid=7, process="curl", state="captured", library="openssl", file=path, ended=True
+    )
+    line = list(overview(told(entry), 60))[-1]
+    assert line == "curl[7]                  captured     o+/libssl.so.3 (ended)"
+    assert f" openssl {path} (ended)" in list(overview(told(entry), 200))[-1]
+
+
+def test_a_name_longer_than_its_place_keeps_its_end() -> None:
+    entry = CoverageEntry(
+        pid=7, process="curl", state="captured", library="openssl", file=f"/{'a' * 40}.so"
+    )
+    line = list(overview(told(entry), 60))[-1]
+    assert len(line) == 60
+    assert line.endswith("aaa.so")
+
+
 def test_a_node_without_tls_says_what_is_probed() -> None:
     assert list(overview(told(), 80)) == ["n: no process uses TLS", "probes on no file"]
 
