@@ -86,6 +86,7 @@ def _up(command: ArgumentParser) -> None:
 
 def _tap(command: ArgumentParser) -> None:
     command.add_argument("what", choices=("raw", "frames", "witnesses", "coverage"))
+    filters = command.add_argument_group("filters, for `tap witnesses`")
     for name, meaning in (
         ("namespace", "Kubernetes namespace (`host` on a host)"),
         ("workload", "workload (on a host: the executable)"),
@@ -94,9 +95,11 @@ def _tap(command: ArgumentParser) -> None:
         ("path", "the request's path; * and ? are wildcards"),
         ("status", "the response's status: 404, or 5xx"),
     ):
-        command.add_argument(f"--{name}", metavar=name.upper(), help=meaning)
+        filters.add_argument(f"--{name}", metavar=name.upper(), help=meaning)
     command.add_argument("--json", action="store_true", help="a JSON object a line")
-    command.add_argument("--payload", action="store_true", help="show captured bytes, escaped")
+    command.add_argument(
+        "--payload", action="store_true", help="show captured bytes, escaped (raw, frames)"
+    )
     command.add_argument("-n", "--count", type=_count, metavar="N", help="end after N")
     _bus(command)
 
