@@ -13,7 +13,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Mapping
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from typing import TypeVar
 
 import msgspec
@@ -50,6 +50,12 @@ class SharedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Of each stream: 3 on a cluster of three servers."""
     shards: typing.Annotated[int, msgspec.Meta(ge=1, le=1024)] = 16
     health: str = ""  # host:port of /livez, /readyz and /metrics; empty: none
+
+    def __post_init__(self) -> None:
+        """Here, and not first where it is listened on, which is after NATS has answered."""
+        _, colon, port = self.health.rpartition(":")
+        if self.health and not (colon and port.isdecimal() and int(port) <= 65535):
+            raise ValueError(f"PLAINWIRE_HEALTH is no host:port: {self.health}")
 
 
 S = TypeVar("S", bound=SharedSettings)
@@ -109,9 +115,18 @@ def _refuse_unknown(table: Mapping[str, object], fields: set[str], where: str) -
 
 
 def _unknown(key: str, choices: set[str], where: str) -> SettingsError:
-    near = get_close_matches(key, choices, 1, cutoff=0.75)
+    near = [c for c in get_close_matches(key, choices, 3, cutoff=0.75) if _alike(key, c)]
     mend = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(choices))}"
     return SettingsError(f"{where}: unknown setting {key}; {mend}")
+
+
+def _alike(key: str, choice: str) -> bool:
+    """Without the words that both begin with: PLAINWIRE_CAPTURE_ makes nothing alike."""
+    theirs, ours = key.split("_"), choice.split("_")
+    while theirs and ours and theirs[0] == ours[0]:
+        del theirs[0], ours[0]
+    shorter = not (theirs and ours)
+    return shorter or SequenceMatcher(None, "_".join(theirs), "_".join(ours)).ratio() >= 0.6
 
 
 def _from_environment(
