@@ -116,9 +116,7 @@ def _report(options: Options, output: Output, text: str, lost: bool) -> None:
     """One line at the end; losses are said even where nobody asked."""
     if output.closed:
         say("not all witnesses were written: the output was closed")
-    if options.output is not None and not options.json:
-        output.line(text.encode())
-    elif lost or not (options.quiet or options.output):
+    if lost or not options.quiet:
         say(text)
 
 
