@@ -10,6 +10,7 @@ import os
 import sys
 from argparse import (
     REMAINDER,
+    Action,
     ArgumentParser,
     ArgumentTypeError,
     Namespace,
@@ -28,6 +29,19 @@ class Parser(ArgumentParser):
         raise Failure(f"{message}; see `{self.prog} --help`", status=2)
 
 
+class Version(Action):
+    def __call__(self, parser: ArgumentParser, *_: object) -> NoReturn:
+        """Looked up only when it is asked for: that takes longer than all else here."""
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            release = version(PROGRAM)
+        except PackageNotFoundError:
+            release = "(not installed)"
+        sys.stdout.write(f"{PROGRAM} {release}\n")
+        parser.exit()
+
+
 def parser() -> Parser:
     top = Parser(
         prog=PROGRAM,
@@ -35,6 +49,7 @@ def parser() -> Parser:
         description="Shows the HTTPS of programs on this host in plaintext.",
         epilog="example: plainwire run -- curl https://example.com/",
     )
+    top.add_argument("--version", action=Version, nargs=0, help="say the release and end")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, prog=PROGRAM)
     for name, (description, example, declare) in COMMANDS.items():
         command = commands.add_parser(

@@ -20,6 +20,14 @@ def test_every_command_has_help_with_an_example(capsys: pytest.CaptureFixture[st
         assert f"plainwire {name}" in shown
 
 
+def test_the_release_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    name, _, release = capsys.readouterr().out.strip().partition(" ")
+    assert (name, bool(release)) == ("plainwire", True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [
