@@ -73,9 +73,7 @@ async def reader(nats_url: str | None, config: str | None) -> AsyncIterator[Read
     except nats.errors.Error as error:
         raise Failure(_refusal(url, error)) from None
     except (OSError, TimeoutError):
-        raise Failure(
-            f"no NATS server answers at {_host(url)}; start `plainwire up`, or name one by --nats"
-        ) from None
+        raise Failure(_unanswered(url)) from None
     try:
         yield Reader(client, gone)
     finally:
@@ -113,7 +111,14 @@ def _where(nats_url: str | None, config: str | None) -> tuple[str, str | None]:
 def _refusal(url: str, error: nats.errors.Error) -> str:
     if isinstance(error, nats.errors.AuthorizationError) or "uthoriz" in str(error):
         return f"{_host(url)} refuses these credentials; set PLAINWIRE_NATS_TOKEN_FILE"
-    return f"no NATS server answers at {_host(url)}; start `plainwire up`, or name one by --nats"
+    return _unanswered(url)
+
+
+def _unanswered(url: str) -> str:
+    mend = "start `plainwire up`, or name one by --nats"
+    if os.geteuid():  # what root's `up` left is for root's eyes
+        mend = f"{mend}; if root's `plainwire up` runs here, use sudo"
+    return f"no NATS server answers at {_host(url)}; {mend}"
 
 
 def _host(url: str) -> str:
