@@ -13,6 +13,8 @@ import msgspec
 
 from services.capture.layout import Verdict
 from services.capture.parent.onwire import Fact, is_same
+from services.capture.parent.users import User
+from services.lifetimes import TICK_NS
 from services.messages import Coverage, CoverageEntry, CoverageState, Target, Targets, TlsProcess
 
 BY_PIDS = "not one of the processes to capture, nor a descendant (capture's setting pids)"
@@ -28,7 +30,8 @@ Rule = Callable[[int], str]
 @dataclass(frozen=True)
 class Known:
     """`failed` gives the reason by the target's key, `rule` why a process is excluded, if it is;
-    `users` are processes whose connections are captured: their names and libraries."""
+    `users` are processes whose connections are captured: their names and libraries; `used` are
+    those and who ended not long ago."""
 
     targets: Targets
     attached: Mapping[str, Target]
@@ -36,6 +39,12 @@ class Known:
     rule: Rule
     facts: Mapping[int, Fact] = field(default_factory=dict)
     users: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    used: Mapping[int, User] = field(default_factory=dict)
+
+    def user(self, pid: int, start_boot_ns: int) -> User | None:
+        """Of that very process: none of its connections is older than itself."""
+        user = self.used.get(pid)
+        return user if user and user.first_boot_ns + TICK_NS >= start_boot_ns else None
 
 
 def rule(verdict: Verdict, default: Verdict) -> str:
@@ -80,18 +89,40 @@ def _entries(known: Known) -> tuple[CoverageEntry, ...]:
     found = {process.pid: _entry(known, process) for process in known.targets.processes}
     for pid, fact in known.facts.items():
         if fact.ended_ns and fact.entry:
-            found[pid] = msgspec.structs.replace(fact.entry, ended=True)
+            found[pid] = _once(known, fact, msgspec.structs.replace(fact.entry, ended=True))
         elif pid not in found:
-            found[pid] = _with_fact(_of_fact(fact), fact, _unnamed(fact))
+            found[pid] = _with_fact(known, _of_fact(known, fact), fact, _unnamed(fact))
     for pid, (process, library) in known.users.items():
         if pid not in found:
             found[pid] = CoverageEntry(pid=pid, process=process, state="captured", library=library)
     return tuple(found.values())
 
 
+def _once(known: Known, fact: Fact, entry: CoverageEntry) -> CoverageEntry:
+    """What was said while it lived, before its connections were heard of."""
+    user = known.user(entry.pid, fact.told.start_boot_ns)
+    if user is None or entry.state == "excluded":
+        return entry
+    entry = _by_connections(known, entry, user)
+    if entry.state == "captured" or fact.told.quic:
+        return entry
+    return msgspec.structs.replace(entry, state="captured", reason="", mend="")
+
+
+def _by_connections(known: Known, entry: CoverageEntry, user: User) -> CoverageEntry:
+    """Its connections tell which of its libraries speaks."""
+    library = user.library()
+    if not library or library == entry.library:
+        return entry
+    files = {target.name for target in known.attached.values() if target.library == library}
+    file = files.pop() if len(files) == 1 else ""
+    return msgspec.structs.replace(entry, library=library, file=file)
+
+
 def _entry(known: Known, process: TlsProcess) -> CoverageEntry:
     state, reason = _state(known, process)
-    file = known.attached[process.target].name if process.target in known.attached else ""
+    target = known.attached.get(process.target)
+    file = target.name if target and process.library in ("", target.library) else ""
     entry = CoverageEntry(
         pid=process.pid,
         process=process.process,
@@ -103,8 +134,10 @@ def _entry(known: Known, process: TlsProcess) -> CoverageEntry:
         seen_on_wire=process.seen_on_wire,
         container_id=process.container_id,
     )
+    if (user := known.user(process.pid, process.start_boot_ns)) and state == "captured":
+        entry = _by_connections(known, entry, user)
     fact = known.facts.get(process.pid)
-    return _with_fact(entry, fact, process) if fact and is_same(process, fact) else entry
+    return _with_fact(known, entry, fact, process) if fact and is_same(process, fact) else entry
 
 
 def _state(known: Known, process: TlsProcess) -> tuple[CoverageState, str]:
@@ -114,10 +147,12 @@ def _state(known: Known, process: TlsProcess) -> tuple[CoverageState, str]:
         return "excluded", rule
     if process.target in known.attached:
         return "captured", ""
+    if known.user(process.pid, process.start_boot_ns):
+        return "captured", ""  # by its connections; whatever discovery can't see of it
     if process.target in known.failed:
         return "not_captured", known.failed[process.target]
     if process.pid in known.users or (fact and same and fact.told.used):
-        return "captured", ""  # by its connections; whatever discovery can't see of it
+        return "captured", ""
     return "not_captured", process.reason or "no target covers its TLS library yet"
 
 
@@ -126,18 +161,22 @@ def _unnamed(fact: Fact) -> TlsProcess:
     return TlsProcess(pid=told.pid, start_boot_ns=told.start_boot_ns, process=told.process)
 
 
-def _of_fact(fact: Fact) -> CoverageEntry:
-    told = fact.told
-    state: CoverageState = "captured" if told.used else "not_captured"
-    reason = "" if told.used or not told.tcp else UNNAMED
+def _of_fact(known: Known, fact: Fact) -> CoverageEntry:
+    told, user = fact.told, known.user(fact.told.pid, fact.told.start_boot_ns)
+    used = told.used or user is not None
+    state: CoverageState = "captured" if used else "not_captured"
+    reason = "" if used or not told.tcp else UNNAMED
     if fact.rule:
         state, reason = "excluded", fact.rule
-    return CoverageEntry(
+    entry = CoverageEntry(
         pid=told.pid, process=told.process, state=state, reason=reason, pending=reason == UNNAMED
     )
+    return _by_connections(known, entry, user) if user else entry
 
 
-def _with_fact(entry: CoverageEntry, fact: Fact, process: TlsProcess) -> CoverageEntry:
+def _with_fact(
+    known: Known, entry: CoverageEntry, fact: Fact, process: TlsProcess
+) -> CoverageEntry:
     """What was seen on the wire, and what of it a captured process' library can't have made."""
     entry = msgspec.structs.replace(
         entry,
@@ -148,7 +187,8 @@ def _with_fact(entry: CoverageEntry, fact: Fact, process: TlsProcess) -> Coverag
     )
     if entry.state == "excluded":
         return entry
-    if entry.state == "captured" and fact.told.unused and fact.told.tcp:
+    unused = fact.told.unused and not known.user(entry.pid, fact.told.start_boot_ns)
+    if entry.state == "captured" and unused and fact.told.tcp:
         missed = process.beside or UNKNOWN
         reason = f"what it sends isn't by {entry.library or 'its TLS library'}: {missed}"
         entry = msgspec.structs.replace(entry, state="partly", reason=reason, mend=process.mend)

@@ -156,6 +156,7 @@ class Service:
     def _looked(self, looked: Looked) -> None:
         if self.reader is None:
             return
+        self.sockets.hear_of([o for news in looked.news.values() for o in news.opened])
         self.reader.receive(looked)
         self.delivery.put()
         self._live = looked.live
@@ -201,7 +202,8 @@ class Service:
     def _coverage(self) -> Coverage:
         targets = self.targets or Targets(node=self.settings.node, time_ns=0, targets=())
         facts, users = self.sockets.facts(targets.processes), self.sockets.not_own()
-        known = coverage.Known(targets, self.attached, self.failed, self._rule, facts, users)
+        used, rule = self.sockets.used(), self._rule
+        known = coverage.Known(targets, self.attached, self.failed, rule, facts, users, used)
         told = self.sockets.remember(coverage.describe(known, time.time_ns(), self.epoch))
         return msgspec.structs.replace(
             coverage.with_shed(told, self._shed),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from services import ourselves, procfs
 from services.capture.channel import Overheard
 from services.capture.parent.onwire import Fact, Facts, sighting
 from services.capture.parent.sights import Sights
-from services.messages import Coverage, TlsProcess
+from services.capture.parent.users import User, Users
+from services.messages import Coverage, Opened, TlsProcess
 
 SIGHTED_EVERY = 1.0  # second: as often it is asked who has to be sighted again
 
@@ -22,6 +23,7 @@ class Sockets:
         self._sights, self._facts, self._last = sights, Facts(), Overheard(())
         self._changed = changed
         self._named: tuple[TlsProcess, ...] = ()
+        self._used = Users()
         self.users: Mapping[int, tuple[str, str]] = {}
 
     def hear(self, message: Overheard, rule: Callable[[int], str]) -> None:
@@ -32,6 +34,14 @@ class Sockets:
         self._sights.tell(tuple(map(sighting, found)))
         if found:
             self._changed()
+
+    def hear_of(self, opened: Iterable[Opened]) -> None:
+        """Connections that are captured."""
+        if self._used.hear(opened, time.time_ns()):
+            self._changed()
+
+    def used(self) -> Mapping[int, User]:
+        return self._used.known(time.time_ns())
 
     async def run(self) -> None:
         """For ever: whoever discovery hasn't named is sighted again, ever more seldom; it may not
@@ -58,6 +68,7 @@ class Sockets:
         return {
             "wire_processes": len(self._facts.by_pid),
             "wire_evicted": self._last.evicted + self._facts.evicted,
+            "users_evicted": self._used.evicted,
             "wire_unconfirmed": self._last.unconfirmed,
         }
 

@@ -7,7 +7,16 @@ import msgspec
 from services.capture.channel import OnWire
 from services.capture.parent import coverage
 from services.capture.parent.onwire import Fact
-from services.messages import CoverageEntry, FileIdentity, Target, Targets, TlsProcess
+from services.capture.parent.users import KEPT_NS, MAX_USERS, Users
+from services.messages import (
+    CoverageEntry,
+    FileIdentity,
+    Opened,
+    Source,
+    Target,
+    Targets,
+    TlsProcess,
+)
 
 TARGET = Target(
     identity=FileIdentity(device=1, inode=2, size=3, mtime_ns=4), path="/p", name="/lib/libssl",
@@ -134,3 +143,51 @@ def test_of_one_that_ended_is_said_what_was_said_while_it_lived() -> None:
     facts[7].entry = CoverageEntry(pid=7, process="app", state="partly", reason="two kinds")
     found = seen(known(process(target="", reason="what is left")), facts)
     assert (found.state, found.reason, found.ended) == ("partly", "two kinds", True)
+
+
+def opened(tls: str, pid: int = 7, boot_ns: int = 5) -> Opened:
+    source = Source(node="n", namespace="host", pid=pid, process="app", tls=tls)
+    return Opened(connection=1, source=source, first_boot_ns=boot_ns)
+
+
+def using(what: coverage.Known, *connections: Opened) -> coverage.Known:
+    users = Users()
+    users.hear(connections, 1)
+    return _replaced(what, used=users.known(1))
+
+
+def test_the_library_is_that_of_the_connections_that_were_seen() -> None:
+    both = known(process(library="gnutls 3, openssl 3"))
+    assert (entry(both).library, entry(both).file) == ("gnutls 3, openssl 3", "")
+    found = entry(using(both, opened("openssl 3")))
+    assert (found.library, found.file) == ("openssl 3", "/lib/libssl")
+    found = entry(using(both, opened("openssl 3"), opened("gnutls 3")))
+    assert found.library == "openssl 3, gnutls 3"
+
+
+def test_one_that_ended_is_told_with_the_library_of_its_connections() -> None:
+    found = seen(using(known(), opened("openssl 3")), fact(ended_ns=9))
+    assert (found.state, found.library, found.ended) == ("captured", "openssl 3", True)
+
+
+def test_what_was_said_before_its_connections_were_heard_of_is_taken_back() -> None:
+    facts = fact(ended_ns=9)
+    facts[7].entry = CoverageEntry(pid=7, process="app", state="not_captured", reason="unknown")
+    found = seen(using(known(), opened("openssl 3")), facts)
+    assert (found.state, found.library, found.reason) == ("captured", "openssl 3", "")
+    named = known(process(target="", reason="it has ended"))
+    assert entry(using(named, opened("openssl 3"))).state == "captured"
+
+
+def test_connections_of_a_former_process_are_not_its_pid_s_next_one_s() -> None:
+    later = msgspec.structs.replace(process(target="", reason="why"), start_boot_ns=10**9)
+    assert entry(using(known(later), opened("openssl 3"))).state == "not_captured"
+
+
+def test_users_are_bounded_counted_and_forgotten() -> None:
+    users = Users()
+    assert users.hear([opened("openssl 3")], 1)
+    assert not users.hear([opened("openssl 3")], 2)
+    users.hear((opened("x", pid) for pid in range(100, 100 + MAX_USERS)), 3)
+    assert (len(users.known(3)), users.evicted) == (MAX_USERS, 1)
+    assert not users.known(4 + KEPT_NS)
