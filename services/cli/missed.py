@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import msgspec
 
@@ -10,9 +11,11 @@ from services import subjects
 from services.bus import Bus
 from services.cli.output import say
 from services.cli.overview import Uncaptured
+from services.cli.tasks import beside
 from services.messages import Coverage
 
-NAMED_WITHIN = 2.0  # seconds after the end of what is run
+NAMED_WITHIN = 2.5  # seconds after the end of what is run
+HELD = 1.0  # second: as often is looked whether what is held back still holds
 _POLL = 0.05
 _decoder = msgspec.json.Decoder(Coverage)
 
@@ -21,12 +24,23 @@ class Missed:
     def __init__(self, bus: Bus, node: str) -> None:
         self._bus, self._subject = bus, subjects.coverage(node)
         self._uncaptured = Uncaptured()
+        self._last: Coverage | None = None
 
     async def run(self) -> None:
         """For ever."""
+        await beside(self._follow(), self._say_what_was_held())
+
+    async def _follow(self) -> None:
         async for incoming in self._bus.latest(subjects.COVERAGE, self._subject):
             if (coverage := _read(incoming.payload)) is not None:
+                self._last = coverage
                 self._say(coverage)
+
+    async def _say_what_was_held(self) -> None:
+        while True:
+            await asyncio.sleep(HELD)
+            if self._last is not None and self._uncaptured.pending:
+                self._say(self._last)
 
     async def finish(self) -> None:
         """What was seen last is named, or it is said that it isn't."""
@@ -44,7 +58,7 @@ class Missed:
             say(line)
 
     def _say(self, coverage: Coverage) -> None:
-        for line in self._uncaptured.news(coverage):
+        for line in self._uncaptured.news(coverage, time.time_ns()):
             say(line)
 
 

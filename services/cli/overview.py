@@ -21,6 +21,7 @@ _STATES = {
     "excluded": "excluded",
 }
 MOST_SAID = 20  # processes
+GRACE_NS = 2_000_000_000  # after it was seen on the wire: until then a connection may be heard of
 
 
 def overview(coverage: Coverage, width: int) -> Iterator[str]:
@@ -94,17 +95,19 @@ class Uncaptured:
 
     def __init__(self) -> None:
         self._said: set[tuple[int, int]] = set()
-        self.pending = False  # something is not named yet
+        self.pending = False  # something is not named yet, or may yet turn out to be captured
 
-    def news(self, coverage: Coverage) -> list[str]:
+    def news(self, coverage: Coverage, now_ns: int) -> list[str]:
         missed = [e for e in coverage.processes if e.state in ("not_captured", "partly")]
         wired = [e for e in missed if e.seen_on_wire]
-        self.pending = any(entry.pending for entry in wired)
-        return [line for e in wired if not e.pending for line in self._once(e)]
+        settled = [e for e in wired if not e.pending and now_ns - e.since_ns >= GRACE_NS]
+        self.pending = len(settled) < len(wired)
+        return [line for e in settled for line in self._once(e)]
 
     def unnamed(self, coverage: Coverage) -> list[str]:
         """At the end nothing is awaited any more."""
-        wired = (e for e in coverage.processes if e.pending and e.state == "not_captured")
+        missed = (e for e in coverage.processes if e.state in ("not_captured", "partly"))
+        wired = (e for e in missed if e.seen_on_wire)
         return [line for entry in wired for line in self._once(entry)]
 
     def _once(self, entry: CoverageEntry) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from services.cli.overview import MOST_SAID, Uncaptured, overview
+import msgspec
+
+from services.cli.overview import GRACE_NS, MOST_SAID, Uncaptured, overview
 from services.messages import Coverage, CoverageEntry
 
 JAVA = CoverageEntry(
@@ -10,6 +12,8 @@ JAVA = CoverageEntry(
     reason="Java's own TLS (JSSE) in libjvm.so: no probe reads it",
     mend="capture the other end of its connections",
 )  # fmt: skip
+
+LATER = JAVA.since_ns + GRACE_NS
 
 
 def told(*entries: CoverageEntry, **more: object) -> Coverage:
@@ -68,11 +72,28 @@ def test_a_node_without_tls_says_what_is_probed() -> None:
 
 def test_what_speaks_tls_past_the_probes_is_said_once() -> None:
     found = Uncaptured()
-    assert found.news(told(JAVA)) == [
+    assert found.news(told(JAVA), LATER) == [
         "java[4242] speaks TLS that isn't captured: Java's own TLS (JSSE) in libjvm.so: no probe "
         "reads it (capture the other end of its connections)"
     ]
-    assert found.news(told(JAVA)) == []
+    assert found.news(told(JAVA), LATER) == []
+
+
+def test_what_turns_out_to_be_captured_is_never_said_to_be_missed() -> None:
+    found = Uncaptured()
+    assert found.news(told(JAVA), LATER - 1) == []
+    assert found.pending
+    captured = msgspec.structs.replace(JAVA, state="captured")
+    assert found.news(told(captured), LATER) == []
+    assert not found.pending
+    assert len(found.news(told(JAVA), LATER)) == 1
+
+
+def test_at_the_end_nothing_is_held_back() -> None:
+    found = Uncaptured()
+    assert found.news(told(JAVA), LATER - 1) == []
+    assert len(found.unnamed(told(JAVA))) == 1
+    assert found.unnamed(told(JAVA)) == []
 
 
 def test_who_is_excluded_captured_or_not_on_the_wire_is_no_news() -> None:
@@ -81,7 +102,7 @@ def test_who_is_excluded_captured_or_not_on_the_wire_is_no_news() -> None:
         CoverageEntry(pid=2, process="b", state="captured", seen_on_wire=True),
         CoverageEntry(pid=3, process="c", state="not_captured", reason="no symbols"),
     )
-    assert Uncaptured().news(told(*entries)) == []
+    assert Uncaptured().news(told(*entries), LATER) == []
 
 
 def test_what_is_not_named_yet_is_awaited_until_the_end() -> None:
@@ -90,7 +111,7 @@ def test_what_is_not_named_yet_is_awaited_until_the_end() -> None:
         pid=1, process="a", state="not_captured", reason="nobody knows", seen_on_wire=True,
         pending=True,
     )  # fmt: skip
-    assert found.news(told(unnamed)) == []
+    assert found.news(told(unnamed), LATER) == []
     assert found.pending
     assert found.unnamed(told(unnamed)) == ["a[1] speaks TLS that isn't captured: nobody knows"]
 
@@ -100,7 +121,7 @@ def test_many_are_said_to_be_many() -> None:
         CoverageEntry(pid=pid, process="a", state="partly", reason="x", seen_on_wire=True)
         for pid in range(MOST_SAID + 5)
     )
-    lines = Uncaptured().news(told(*many))
+    lines = Uncaptured().news(told(*many), LATER)
     assert len(lines) == MOST_SAID + 1
     assert lines[0] == "a[0] speaks TLS that is captured in part only: x"
     assert lines[-1].startswith("more processes")
