@@ -16,12 +16,13 @@ import msgspec
 
 from services import subjects
 from services.bus import Outgoing
-from services.discovery import inventory
+from services.discovery import inventory, system
 from services.discovery.code import kernels
 from services.discovery.code.probing import Returns
 from services.discovery.files import Files
 from services.discovery.hints import Hints
 from services.discovery.inventory import Reach, Seen
+from services.discovery.lately import Lately
 from services.discovery.processes import Scan, standing
 from services.discovery.settings import Settings
 from services.discovery.system import SystemLibraries
@@ -43,6 +44,7 @@ class Discovery:
         self.files = Files(self._uretprobes())
         self._scan = Scan(self.files)
         self._system = SystemLibraries()
+        self._lately = Lately(self.files.known, system.stays)
         self._standing: list[Reach] = []
         self._seen: dict[int, Seen] = {}
 
@@ -75,9 +77,11 @@ class Discovery:
         return self._state("look", begun)
 
     def _state(self, kind: str, begun: int) -> Targets:
-        state = inventory.targets(
-            self.settings.node, time.time_ns(), self._standing, self._seen.values()
-        )
+        seen = self._seen.values()
+        used = [reach for process in seen for reach in process.reaches + process.besides]
+        lately = self._lately.unused(used, time.monotonic())
+        files = [*self._standing, *lately]
+        state = inventory.targets(self.settings.node, time.time_ns(), files, seen)
         self._count(state, kind, time.thread_time_ns() - begun)
         return state
 
@@ -91,6 +95,8 @@ class Discovery:
         self.counters["files_searched"] = self._scan.search.searched
         self.counters["files_searched_in_part"] = self._scan.search.cut
         self.counters["library_directories_untold"] = self._system.untold
+        self.counters["targets_kept"] = len(self._lately)
+        self.counters["targets_kept_evicted"] = self._lately.evicted
         self.counters["wired_evicted"] = self._scan.wired.evicted
 
     def message(self, state: Targets) -> bytes:

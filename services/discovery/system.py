@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import product
 
 from services.discovery import libraries
@@ -12,6 +13,10 @@ _CONFIGURATION = "/etc/ld.so.conf"
 _ROOTS = ("/lib", "/usr/lib", "/usr/local/lib")
 _SUFFIXES = ("", "64")
 _MULTIARCH = ("x86_64-linux-gnu", "aarch64-linux-gnu")
+_STAYING = (
+    *("/", "/home", "/opt", "/root", "/srv", "/tmp", "/usr", "/usr/local"),
+    *("/var", "/var/lib", "/var/tmp"),
+)
 _MAX_DIRECTORIES = 256
 _MAX_ENTRIES = 1 << 16
 
@@ -55,6 +60,16 @@ class SystemLibraries:
         except OSError:
             return []
         return paths
+
+
+def stays(device: int) -> bool:
+    """Whether files on it lie on a file system that is there for as long as the host runs."""
+    return device in _staying()
+
+
+@cache
+def _staying() -> frozenset[int]:
+    return frozenset(os.stat(path).st_dev for path in _STAYING if os.path.isdir(path))
 
 
 def _directories() -> Iterator[str]:
